@@ -1,0 +1,40 @@
+# `make` alone lists what there is.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint tensorboard clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+train: $(VENV)/.installed ## set up and train mlp300 on the bundled digits (ARGS="data=fashion seed=2" for more)
+	$(PYTHON) train.py $(ARGS)
+
+test: $(VENV)/.installed-test ## run the tests
+	$(PYTHON) -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+tensorboard: $(VENV)/.installed ## look at every run under outputs/ on http://localhost:6006
+	$(PYTHON) -m tensorboard.main --logdir outputs $(ARGS)
+
+clean: ## remove the environment and caches; outputs/ and data/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PYTHON):
+	python3 -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PYTHON)
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
