@@ -1,0 +1,100 @@
+"""How a command begins and ends: Hydra's `main`, with this project's errors and exit codes.
+
+Exit codes: 0 done, 2 the user's mistake or a bad input (one line, no traceback), 130 interrupted, 1 anything else.
+`HYDRA_FULL_ERROR=1` shows the traceback behind a one-line error.
+"""
+
+import difflib
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from trialstack.errors import Interrupted, UserError
+
+STARTED = time.perf_counter()
+"""Clock of the process's start, read when this module is imported: `seconds.startup` counts from here."""
+
+_FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
+
+
+def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Decorate a Hydra task, below `hydra.main`: turn what it raises into one line and an exit code.
+
+    In a sweep the exception goes on to Hydra, which finishes the other jobs first.
+    """
+
+    @functools.wraps(task)
+    def wrapped(config: DictConfig) -> Any:
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if not sweep:
+            os.environ["HYDRA_FULL_ERROR"] = (
+                _FULL_ERROR  # as the user set it, here and in processes that this one starts
+            )
+        try:
+            return task(config)
+        except UserError as error:
+            if sweep:
+                raise
+            end(str(error), 2)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            end(f"interrupted; {stop}" if str(stop) else "interrupted", 130)
+
+    return wrapped
+
+
+def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = list) -> None:
+    """Run a `hydra.main` function as a command, and end the process if it fails.
+
+    Args:
+        main: the command.
+        rewrite: makes Hydra's arguments of the command line's.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its own errors instead of printing them
+    try:
+        sys.argv[1:] = rewrite(sys.argv[1:])
+        main()
+    except UserError as error:
+        end(str(error), 2)
+    except HydraException as error:
+        end(_short(error), 1)
+    except yaml.YAMLError as error:
+        end(f"a config file is not YAML: {' '.join(str(error).split())}", 2)
+    except KeyboardInterrupt:
+        end("interrupted", 130)
+    except OSError as error:
+        end(unwritable(error), 2)
+
+
+def _short(error: HydraException) -> str:
+    """Hydra's text; for an unknown key, with the nearest and all that there are before Hydra's way to add one."""
+    cause = error.__cause__
+    if not isinstance(cause, OmegaConfBaseException) or not isinstance(cause.parent_node, DictConfig):
+        return "\n".join(filter(None, [str(error), str(cause) if cause else ""]))
+    there = sorted(str(key) for key in cause.parent_node if key != "hydra")
+    close = difflib.get_close_matches(str(cause.key), there, n=1)
+    meant = f" Did you mean '{close[0]}'?" if close else ""
+    first, *others = str(error).splitlines()
+    return "\n".join([f"{first}{meant}", f"Keys that are there: {', '.join(there)}", *others])
+
+
+def unwritable(error: OSError) -> str:
+    return f"cannot write {error.filename}: {error.strerror}; choose another folder with hydra.run.dir=FOLDER"
+
+
+def end(message: str, code: int) -> NoReturn:
+    """Print `message` as the last word of the command and exit with `code`."""
+    if _FULL_ERROR == "1":
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,148 @@
+"""Run folders: one run each, claimed before anything is written, locked while it trains, continued in place."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from trialstack.atomic import replaced
+from trialstack.cli import end, unwritable
+from trialstack.errors import UserError
+from trialstack.rules import check
+
+
+class ClaimFolder(Callback):
+    """Hydra callback that keeps two runs from writing to one folder: whoever creates its `.hydra/` owns it.
+
+    It checks the config first, so that a mistake leaves no folder.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.output_subdir is None:
+            return
+        HydraConfig.instance().set_config(config)
+        folder = Path(config.hydra.run.dir)
+        try:
+            _check_job(config, folder)
+        except UserError as error:  # Hydra makes warnings of exceptions in callbacks
+            end(str(error), 2)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / config.hydra.output_subdir).mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                end(
+                    f"cannot write {folder}: a file of that name is in the way; move it, or use hydra.run.dir=FOLDER", 2
+                )
+            end(f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER starts another", 2)
+        except OSError as error:
+            end(unwritable(error), 2)
+
+
+def _check_job(config: DictConfig, folder: Path) -> None:
+    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    if "folder" in job:
+        OmegaConf.update(job, "folder", str(folder))
+        check(job)
+
+
+def in_place(arguments: list[str]) -> list[str]:
+    """Point Hydra at the folder of `resume=FOLDER`, if the command line has it, and keep the files there.
+
+    Raises:
+        UserError: FOLDER is no run folder, or the command line changes more than the trainer.
+    """
+    resume = next((a for a in arguments if a.startswith("resume=") and a != "resume=null"), None)
+    if resume is None or "hydra.output_subdir=null" in arguments:  # in a process that another one started
+        return arguments
+    folder = Path(str(OverridesParser.create().parse_override(resume).value()))
+    composed(folder)
+    for argument in arguments:
+        changes = "=" in argument or argument.startswith("~")
+        if argument.startswith(("hydra.run.", "hydra.sweep.")):
+            raise UserError(f"resume={folder} goes on in that folder, got {argument}; leave it out")
+        if changes and not argument.lstrip("+").startswith(("resume=", "trainer.", "hydra.", "-")):
+            raise UserError(
+                f"resume={folder} goes on with that run's own config, of which only trainer.* can change, got "
+                f"{argument}; leave it out, or start a new run"
+            )
+    there = arguments.index(resume)  # argparse wants overrides side by side
+    in_folder = [resume, resume.replace("resume=", "hydra.run.dir=", 1), "hydra.output_subdir=null"]
+    return [*arguments[:there], *in_folder, *arguments[there + 1 :]]
+
+
+def composed(folder: Path) -> DictConfig:
+    """Return the config that the run in `folder` was composed from, its interpolations unresolved.
+
+    Raises:
+        UserError: `folder` is no run folder.
+    """
+    file = folder / ".hydra" / "config.yaml"
+    if not folder.exists():
+        raise UserError(f"run folder {folder} does not exist; `ls -t outputs/runs` lists the runs there are")
+    if not folder.is_dir():
+        raise UserError(f"a run folder is needed, got the file {folder}; name the folder that holds checkpoints/")
+    try:
+        config = OmegaConf.load(file)
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no run folder: {file} is missing; `ls -t outputs/runs` lists the runs") from None
+    except Exception as error:
+        raise UserError(f"{file} cannot be read ({type(error).__name__}); restore it from a copy of the run") from error
+    if not isinstance(config, DictConfig) or "data" not in config:
+        raise UserError(f"{file} is not the config of a run of trialstack; name a folder that `python train.py` made")
+    return config
+
+
+def remember(folder: Path, config: DictConfig) -> None:
+    """Make `config` the one that the run in `folder` goes on with."""
+    config = config.copy()
+    config.folder = "${hydra:runtime.output_dir}"
+    config.resume = None
+    with replaced(folder / ".hydra" / "config.yaml") as temporary:
+        OmegaConf.save(config, temporary)
+
+
+def requested_run(config: DictConfig) -> Path:
+    """Return the folder of a command's `run` key.
+
+    Raises:
+        UserError: it is not set, or is no run folder.
+    """
+    if OmegaConf.is_missing(config, "run"):
+        raise UserError("run=FOLDER is needed, a folder that `python train.py` made; `ls -t outputs/runs` lists them")
+    folder = Path(str(config.run))
+    composed(folder)
+    return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process.
+
+    Raises:
+        UserError: another process is training there.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process is training in {os.path.relpath(folder)}; wait for it, or use another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
+        lock.release()
+
+
+def resume_command(folder: Path) -> str:
+    return f"python train.py resume={shlex.quote(os.path.relpath(folder))}"

@@ -1,0 +1,83 @@
+"""A trial: one composed config with one seed, and the folder that it writes to."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from trialstack.cli import STARTED
+from trialstack.errors import UserError
+from trialstack.folders import composed
+from trialstack.rules import check
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained.
+
+    Attributes:
+        config: the composed config; its interpolations can be resolved.
+        folder: the run folder.
+        overrides: what the command line changed, for the record.
+        resume: go on from `checkpoints/last.ckpt`, if it is there.
+        began: reading of `time.perf_counter` from which the trial's start-up counts.
+    """
+
+    config: DictConfig
+    folder: Path
+    overrides: tuple[str, ...] = ()
+    resume: bool = False
+    began: float = field(default_factory=time.perf_counter)
+
+    def values(self) -> dict[str, Any]:
+        """Return the config as plain resolved values."""
+        values = OmegaConf.to_container(self.config, resolve=True)
+        assert isinstance(values, dict)
+        return {str(key): value for key, value in values.items()}
+
+
+def composed_trial(config: DictConfig) -> Trial:
+    """Return the trial of a config that Hydra just composed; with `resume`, that of the folder to go on in.
+
+    Raises:
+        UserError: a value breaks its rule, or the trial to resume cannot be continued like this.
+    """
+    hydra = HydraConfig.get()
+    began = STARTED if hydra.mode == RunMode.RUN else time.perf_counter()
+    folder = Path(hydra.runtime.output_dir)
+    overrides = tuple(hydra.overrides.task)
+    if config.resume is not None:
+        config, overrides = _resumed(config, overrides)
+    config = config.copy()
+    config.folder = str(folder)
+    check(config)
+    if hydra.mode == RunMode.MULTIRUN and config.resume is not None:
+        raise UserError(f"resume={config.resume} continues one run, got -m; leave out -m")
+    if hydra.mode == RunMode.MULTIRUN and config.trainer.devices != 1:
+        raise UserError(
+            f"trainer.devices=1 must hold in a sweep, got {config.trainer.devices}: several processes cannot be "
+            "started within -m; run such trials one by one"
+        )
+    return Trial(config, folder, overrides, config.resume is not None, began)
+
+
+def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
+    """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
+    saved = composed(Path(config.resume))
+    before = OmegaConf.load(Path(config.resume) / ".hydra" / "overrides.yaml")
+    epochs = saved.trainer.max_epochs
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if key.startswith("trainer."):
+            OmegaConf.update(saved, key, OmegaConf.select(config, key), force_add=True)
+    if saved.trainer.max_epochs != epochs and saved.schedule.name in ("cosine", "onecycle"):
+        raise UserError(
+            f"schedule={saved.schedule.name} is laid out for trainer.max_epochs={epochs}, got "
+            f"{saved.trainer.max_epochs}; leave it out, or start a new run"
+        )
+    saved.resume = config.resume
+    return saved, (*before, *(override for override in overrides if not override.startswith("resume=")))
