@@ -1,0 +1,110 @@
+"""Commands run in this process, small datasets, and trials that take a second."""
+
+import gzip
+import hashlib
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from trialstack.data import MNIST, FashionMNIST
+from trialstack.trials import Trial
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
+    """Run a script of the project as `python SCRIPT ARGUMENTS` would, in an empty folder and in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(script: str, *arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
+        capfd.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        finally:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a script of the project in a process of its own, in an empty folder."""
+
+    def start(script: str, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *python, str(ROOT / script), *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def composed(folder: Path, *overrides: str) -> Trial:
+    """Compose a trial that writes to `folder`, without a progress bar or loggers."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", ["callbacks=none", "logger=none", f"folder={folder}", *overrides])
+    folder.mkdir(parents=True, exist_ok=True)
+    return Trial(config, folder)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """Return a uint8 array as an IDX file."""
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def idx_files(train: int = 5200, test: int = 60) -> dict[str, bytes]:
+    """Return a dataset of 28x28 images whose class shows as a bright row, by file name."""
+    files = {}
+    for part, size in (("train", train), ("t10k", test)):
+        labels = np.arange(size) % 10
+        images = np.random.default_rng(size).integers(0, 100, (size, 28, 28))
+        images[np.arange(size), 2 * labels + 4] = 255
+        files[f"{part}-images-idx3-ubyte"] = idx_bytes(images)
+        files[f"{part}-labels-idx1-ubyte"] = idx_bytes(labels)
+    return files
+
+
+def md5s(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+
+
+@pytest.fixture
+def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small MNIST (gzipped) and Fashion-MNIST in DATA_ROOT, with mirrors that do not exist."""
+    files = idx_files()
+    root = tmp_path / "datasets"
+    for dataset, ending in ((MNIST, ".gz"), (FashionMNIST, "")):
+        monkeypatch.setattr(dataset, "md5", md5s(files))
+        monkeypatch.setattr(dataset.source, "mirrors", ["http://127.0.0.1:9/"])
+        raw = root / dataset.source.__name__ / "raw"
+        raw.mkdir(parents=True)
+        for name, content in files.items():
+            (raw / f"{name}{ending}").write_bytes(gzip.compress(content) if ending else content)
+    monkeypatch.setenv("DATA_ROOT", str(root))
+    return root
