@@ -1,0 +1,29 @@
+"""Train a network: `python train.py model=mlp300 data=fashion`."""
+
+import math
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from trialstack.cli import exit_codes, run
+from trialstack.folders import in_place
+from trialstack.trials import composed_trial
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@exit_codes
+def main(config: DictConfig) -> float:
+    trial = composed_trial(config)
+    from trialstack.training import train  # torch, from here on
+
+    [result] = train([trial])
+    if result.status == "diverged" and HydraConfig.get().mode == RunMode.RUN:
+        sys.exit(1)
+    return math.nan if result.objective is None else result.objective
+
+
+if __name__ == "__main__":
+    run(main, in_place)
