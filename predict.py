@@ -1,0 +1,47 @@
+"""Classify images with a run's best checkpoint: `python predict.py run=FOLDER index=[0,1,2]`."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from trialstack.cli import exit_codes, run
+from trialstack.errors import UserError
+from trialstack.folders import requested_run
+from trialstack.rules import check_request
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="predict")
+@exit_codes
+def main(config: DictConfig) -> None:
+    folder = requested_run(config)
+    check_request(config)
+    import torch
+
+    from trialstack import prediction, tables, trained
+    from trialstack.devices import pick_device
+    from trialstack.images import read_image
+
+    device = pick_device(config.accelerator)
+    classifier = trained.best_classifier(folder)
+    if config.images:
+        names = list(config.images)
+        pixels = [read_image(Path(file), classifier.spec.shape, config.invert) for file in names]
+        images = classifier.spec.normalize(torch.stack(pixels))
+    else:
+        names = [str(number) for number in config.index]
+        samples = trained.load_data(folder, config.data.root).test_samples.images
+        if max(config.index) >= len(samples):
+            raise UserError(f"index < {len(samples)} must hold (the test set), got {max(config.index)}")
+        images = samples[list(config.index)]
+    predictions = prediction.predict(classifier, names, images.to(device))
+    rows = [[p.image, str(p.label), p.class_name, f"{p.probability:.4f}"] for p in predictions]
+    print(tables.table(["Image", "Label", "Class", "Probability"], rows))
+    print(f"\n{prediction.summary_line(predictions)}")
+    if config.output:
+        prediction.write(predictions, Path(config.output))
+        print(f"written: {config.output}")
+
+
+if __name__ == "__main__":
+    run(main)
