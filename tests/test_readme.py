@@ -1,0 +1,72 @@
+"""The README's commands and code, run as they stand, on small data and for few steps."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT, Ended
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.startswith("python ")
+]
+FILES = {
+    block.splitlines()[0].removeprefix("# "): block for language, block in BLOCKS if block.startswith(("# c", "# s"))
+}
+
+
+def test_the_readme_has_commands_and_files() -> None:
+    assert len(COMMANDS) > 15
+    assert set(FILES) == {"cnn.py", "conf/model/cnn.yaml", "stripes.py", "conf/data/stripes.yaml"}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_every_command_runs(
+    command: Callable[..., Ended], data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for name in ("shoe.jpg", "shirt.png"):
+        Image.fromarray(np.full((40, 30), 250, np.uint8)).save(tmp_path / name)
+    monkeypatch.syspath_prepend(tmp_path)
+    for script, *arguments in COMMANDS:
+        ended = command(script, *_shortened(script, arguments))
+        assert ended.code == 0, f"{script} {arguments}\n{ended.err}"
+
+
+def _shortened(script: str, arguments: list[str]) -> list[str]:
+    """The same with the README's configs and, where it trains, fewer steps."""
+    if script != "train.py" or any(argument.startswith(("resume=", "--")) for argument in arguments):
+        return arguments
+    limits = ["trainer.limit_train_batches=2"]
+    if not any(argument.startswith("trainer.max_epochs") for argument in arguments):
+        limits.append("trainer.max_epochs=2")
+    return [*arguments, *limits, "--config-dir", "conf"]
+
+
+def test_the_python_example_loads_a_checkpoint(command: Callable[..., Ended]) -> None:
+    assert command("train.py", "trainer.max_epochs=1", "hydra.run.dir=outputs/runs/first").code == 0
+    [example] = [block for language, block in BLOCKS if language == "python" and "load_from_checkpoint" in block]
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    assert scope["logits"].shape == (5, 10)
+    assert len(scope["names"]) == 5
+
+
+def test_every_group_and_option_is_in_its_table() -> None:
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        if path.parent.name != "hydra":
+            [row] = [line for line in README.splitlines() if line.startswith(f"| `{path.parent.name}` |")]
+            assert f"`{path.stem}`" in row
