@@ -75,7 +75,7 @@ class ImageDataModule(LightningDataModule):
         """Read, split and normalize the dataset, and bring it to the trainer's device (the CPU without a trainer).
 
         Raises:
-                UserError: the data is missing or damaged, or `val_size`, `batch_size` or `augment` do not fit it.
+            UserError: the data is missing or damaged, or `val_size`, `batch_size` or `augment` do not fit it.
         """
         if self.spec is not None:
             return

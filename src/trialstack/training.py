@@ -85,7 +85,7 @@ class EagerRun:
             try:
                 self._train()
             except KeyboardInterrupt:
-                self._fail("interrupted", "")
+                self._fail("interrupted", "by Ctrl-C or SIGTERM")
                 raise Interrupted(f"`{resume_command(self.folder)}` continues") from None
             except OSError as error:
                 self._fail("failed", str(error))
@@ -123,7 +123,7 @@ class EagerRun:
         return None
 
     def _fail(self, status: str, reason: str) -> None:
-        self.result.status, self.result.reason = status, reason or status
+        self.result.status, self.result.reason = status, reason
 
     def _train(self) -> None:
         seconds = self.result.seconds
