@@ -20,7 +20,7 @@ def main(config: DictConfig) -> None:
 
     from trialstack import prediction, tables, trained
     from trialstack.devices import pick_device
-    from trialstack.images import read_image
+    from trialstack.pictures import read_image
 
     device = pick_device(config.accelerator)
     classifier = trained.best_classifier(folder)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.conftest import ROOT, Ended, composed
 from tests.test_runs import weights
-from trialstack.images import read_image
+from trialstack.pictures import read_image
 from trialstack.rules import check
 from trialstack.training import train
 

@@ -4,15 +4,10 @@ Shapes: n images, [n, channels, height, width].
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-
-from trialstack.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -43,48 +38,3 @@ class ImageSpec:
     @classmethod
     def from_primitives(cls, values: dict[str, Any]) -> "ImageSpec":
         return cls(**{**values, "class_names": tuple(values["class_names"]), "shape": tuple(values["shape"])})
-
-
-def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> Tensor:
-    """Return an image file of any size and mode as uint8 [channels, height, width], light on dark as the datasets are.
-
-    Transparency becomes white, 16 bits become 8, and a picture that is not square is padded with its border's colour.
-
-    Args:
-        path: PNG, JPEG or anything else that Pillow reads.
-        shape: channels (1 or 3), height and width.
-        invert: true, false, or `auto`: invert where the border is lighter than mid-grey.
-
-    Raises:
-        UserError: the file is missing or no image.
-    """
-    try:
-        with Image.open(path) as file:
-            picture = _flattened(ImageOps.exif_transpose(file), "RGB" if shape[0] == 3 else "L")
-    except FileNotFoundError:
-        raise UserError(f"image {path} does not exist; images=[...] takes PNG or JPEG files") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no image that can be read ({error}); images=[...] takes PNG or JPEG") from error
-    border = _border(picture)
-    if invert is True or (invert == "auto" and border > 127.5):
-        picture, border = ImageOps.invert(picture), 255 - border
-    colour: Any = round(border) if picture.mode == "L" else (round(border),) * 3
-    picture = ImageOps.pad(picture, (shape[2], shape[1]), method=Image.Resampling.LANCZOS, color=colour)
-    pixels = torch.from_numpy(np.array(picture, dtype=np.uint8))
-    return pixels.reshape(shape[1], shape[2], -1).permute(2, 0, 1).contiguous()
-
-
-def _flattened(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8
-        wide = np.asarray(picture).astype(np.float64)
-        picture = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert(mode)
-
-
-def _border(picture: Image.Image) -> float:
-    """Median brightness of the outermost pixels, 0..255."""
-    grey = np.asarray(picture.convert("L"))
-    return float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
