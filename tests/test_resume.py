@@ -142,6 +142,26 @@ def test_a_run_killed_in_its_last_test_is_tested_when_resumed(command: Command) 
     assert [after[key] for key in same] == [before[key] for key in same]
 
 
+def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    before = json.loads(Path("a/result.json").read_text())
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trialstack.training.EagerRun._data", interrupt)
+    ended = command("train.py", "resume=a", "trainer.max_epochs=3")
+    assert ended.code == 130
+    assert "python train.py resume=a" in ended.err
+    after = json.loads(Path("a/result.json").read_text())
+    assert after["status"] == "interrupted"
+    assert [after[key] for key in ("objective", "best_epoch", "epochs")] == [
+        before[key] for key in ("objective", "best_epoch", "epochs")
+    ]
+
+
 def test_a_moved_run_keeps_its_best_epoch(command: Command) -> None:
     assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
     best = weights(Path("a"))

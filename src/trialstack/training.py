@@ -110,7 +110,10 @@ class EagerRun:
         """
         result, max_epochs = Result.read(self.folder), self.config["trainer"]["max_epochs"]
         if self.checkpoints.last.exists():
-            finished = read_checkpoint(self.checkpoints.last)["epoch"] + 1
+            checkpoint = read_checkpoint(self.checkpoints.last)
+            for callback in (self.history, self.checkpoints):  # so that result.json has it, however soon this ends
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+            finished = checkpoint["epoch"] + 1
             if finished > max_epochs:
                 raise UserError(
                     f"trainer.max_epochs >= {finished} must hold (epochs that the run has finished), got {max_epochs}"
