@@ -145,7 +145,7 @@ class EagerRun:
             tensorboard.describe(trainer.loggers, classifier, self.config, config_yaml)
         _, seconds["fit"] = _timed(self._fit, trainer, classifier, data)
         if trainer.is_global_zero:
-            self._conclude(trainer, classifier, data)
+            self._conclude(trainer, data)
 
     def _trainer(self) -> Trainer:
         settings = dict(self.config["trainer"])
@@ -202,10 +202,10 @@ class EagerRun:
         self.result.reason = f"stopped after epoch {len(self.history.rows)} of {trainer.max_epochs}: {why}"
         log.info(self.result.reason)
 
-    def _conclude(self, trainer: Trainer, classifier: Classifier, data: ImageDataModule) -> None:
+    def _conclude(self, trainer: Trainer, data: ImageDataModule) -> None:
         """Test the best weights, and show and write what came out."""
         began = time.perf_counter()
-        best = self._best(classifier)
+        best = self._best()
         test = evaluate(best, data.test_samples) if best is not None and self.config["test"] else None
         self.result.seconds["test"] = time.perf_counter() - began
         rows, best_epoch = self.history.rows, self.checkpoints.best_epoch
@@ -221,12 +221,12 @@ class EagerRun:
             log.info("\n%s\n", tables.results_table(rows, best_epoch, test))
         log.info("%s: %s", self.result.status, os.path.relpath(self.folder))
 
-    def _best(self, classifier: Classifier) -> Classifier | None:
-        """The classifier with the best weights that there are, or None if the run has none worth having."""
+    def _best(self) -> Classifier | None:
+        """The classifier with the best weights that there are; None if no epoch was finished."""
         for checkpoint in (self.checkpoints.best, self.checkpoints.last):
             if checkpoint.exists():
                 return load_classifier(checkpoint)
-        return classifier if self.result.status == "completed" else None
+        return None
 
     def _write_result(self) -> None:
         if not _is_main_process():

@@ -68,7 +68,8 @@ def composed_trial(config: DictConfig) -> Trial:
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
     """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
     saved = composed(Path(config.resume))
-    before = OmegaConf.load(Path(config.resume) / ".hydra" / "overrides.yaml")
+    file = Path(config.resume) / ".hydra" / "overrides.yaml"
+    before = OmegaConf.load(file) if file.exists() else ()
     epochs = saved.trainer.max_epochs
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
