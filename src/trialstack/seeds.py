@@ -8,4 +8,4 @@ def stream(seed: int, *where: int) -> int:
 
     Different arguments give independent streams (numpy's SeedSequence).
     """
-    return int(np.random.SeedSequence([seed, *where]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(seed, spawn_key=where).generate_state(1, np.uint64)[0] >> 1)
