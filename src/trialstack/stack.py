@@ -1,0 +1,248 @@
+"""The stack: networks of equal shape that train together, many optimizer steps a call, without autograd.
+
+A fully connected network's gradient is short enough to be written out, which removes most of the time that small
+networks take.
+
+Shapes: S trials in a stack, K optimizer steps in a chunk, B samples in a minibatch, D pixels, H hidden units,
+C classes, P parameters of a trial, Q numbers of an optimizer's step, n samples. Tensors of a single trial have no S:
+plain matrix products are a tenth faster than batches of one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, gelu
+
+from trialstack.batches import Samples
+from trialstack.classifier import shortest
+from trialstack.graphs import replayed
+from trialstack.models import MLP
+from trialstack.optimizers import Step, build_optimizer
+from trialstack.seeds import stream
+
+GATHERED_ROWS = 2048
+"""Images that are gathered in one call: few enough to stay in a cache, enough to be worth the call."""
+
+_aten = torch.ops.aten
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu_, lambda gradient, before, after: _aten.threshold_backward.default(gradient, after, 0)),
+    "tanh": (torch.tanh_, lambda gradient, before, after: _aten.tanh_backward.default(gradient, after)),
+    "gelu": (gelu, lambda gradient, before, after: _aten.gelu_backward.default(gradient, before)),
+}
+"""Each activation, and the gradient before it from the gradient, the values before and the values after it."""
+
+
+class Stack:
+    """S trials: their parameters, their optimizer, and their losses and accuracies.
+
+    Args:
+        networks: with the initial weights.
+        seeds: of each trial's dropout.
+        dropouts: of each trial, the probability that a hidden unit is dropped in training.
+        activation: of all.
+        optimizers: the `optimizer` group of each trial.
+        samples: for training; everything else lies on their device.
+        dtype: of weights and products.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[MLP],
+        seeds: Sequence[int],
+        dropouts: Sequence[float],
+        activation: str,
+        optimizers: Sequence[Mapping[str, Any]],
+        samples: Samples,
+        dtype: torch.dtype,
+    ) -> None:
+        self.size = len(networks)
+        self.seeds, self.dropouts = seeds, dropouts
+        self.activate, self.activate_backward = _ACTIVATIONS[activation]
+        self.images_nD, self.labels_n = samples.images.flatten(1), samples.labels
+        device = self.labels_n.device
+        linear = [layer for layer in networks[0] if isinstance(layer, nn.Linear)]
+        self.widths = [linear[0].in_features, *(layer.out_features for layer in linear)]
+        self.lead = () if self.size == 1 else (self.size,)
+        count = sum(inputs * outputs + outputs for inputs, outputs in pairwise(self.widths))
+        self.parameters = torch.zeros(*self.lead, 1, count, device=device, dtype=dtype)
+        self.layers = self.views(self.parameters)
+        for trial, network in enumerate(networks):
+            self.write(self.parameters, trial, [parameter.detach() for parameter in network.parameters()])
+        self.optimizer = build_optimizer(optimizers, self.parameters)
+        self.into = self.views(self.optimizer.into)
+        self.table_QKS = torch.empty(0)
+        self.one_hot = torch.eye(self.widths[-1], device=device, dtype=dtype)
+        self.train_totals, self.val_totals = (Totals(self.size, self.parameters) for _ in range(2))
+        single = self.size == 1
+        self.add_product: Callable[..., Tensor] = torch.addmm if single else torch.baddbmm
+        self.product: Callable[..., Tensor] = torch.mm if single else torch.bmm
+        self.accumulate: Callable[..., Tensor] = Tensor.addmm_ if single else Tensor.baddbmm_
+        self._make_steps = replayed(self._steps, device)
+
+    def views(self, parameters: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return weights [S, in, out] and biases [S, 1, out] of each layer, as views of a tensor like `parameters`."""
+        start, layers = 0, []
+        for inputs, outputs in pairwise(self.widths):
+            end = start + inputs * outputs
+            weights = parameters[..., 0, start:end].view(*self.lead, inputs, outputs)
+            layers.append((weights, parameters[..., end : end + outputs]))
+            start = end + outputs
+        return layers
+
+    def write(self, parameters: Tensor, trial: int, values: Sequence[Tensor]) -> None:
+        """Set a trial's part of a tensor like `parameters`, from weights [out, in] and biases [out] as MLP has them."""
+        for (weights, bias), weight, offset in zip(self.views(parameters), values[::2], values[1::2], strict=True):
+            (weights if self.size == 1 else weights[trial]).copy_(weight.mT)
+            bias.view(self.size, -1)[trial].copy_(offset)
+
+    def read(self, parameters: Tensor, trial: int) -> list[Tensor]:
+        """Return a trial's part of a tensor like `parameters` as `write` takes it, copied to the CPU."""
+        values = []
+        for weights, bias in self.views(parameters):
+            of_trial = weights if self.size == 1 else weights[trial]
+            values.append(of_trial.mT.contiguous().cpu())
+            values.append(bias.view(self.size, -1)[trial].clone().cpu())
+        return values
+
+    def begin_epoch(self, rates_KS: NDArray[np.float64], first: int) -> None:
+        """Lay out an epoch's steps.
+
+        Args:
+            rates_KS: their learning rates.
+            first: number of the first of them in the run, from 0.
+        """
+        table_QKS = self.optimizer.table(rates_KS, first)
+        self.table_QKS = table_QKS.to(self.parameters) if self.parameters.is_cuda else table_QKS
+
+    @torch.inference_mode()
+    def train(self, index_nKB: Tensor, epoch: int, number: int, start: int) -> None:
+        """Make K optimizer steps.
+
+        Args:
+            index_nKB: of the samples in each step's minibatch; n is S, or 1 if all trials have the same.
+            epoch: from 0.
+            number: of the chunk in the epoch, from 0: dropout depends on it.
+            start: number of the first step in the epoch, from 0.
+        """
+        _, steps, batch_size = index_nKB.shape
+        masks = self._masks(epoch, number, steps, batch_size)
+        self._make_steps(index_nKB, self.table_QKS[:, start : start + steps], *masks)
+        self.train_totals.samples += steps * batch_size
+
+    @torch.inference_mode()
+    def forward(self, images_BD: Tensor) -> Tensor:
+        """Return logits [S, B, C]."""
+        images = images_BD if self.size == 1 else images_BD.expand(self.size, *images_BD.shape)
+        logits = self._forward(images, ())[0][-1]
+        return logits.view(self.size, *logits.shape[-2:])
+
+    def validate(self, images_BD: Tensor, labels_B: Tensor) -> None:
+        """Add samples to `val_totals`."""
+        self.val_totals.add(self.forward(images_BD), labels_B.expand(self.size, -1))
+        self.val_totals.samples += len(labels_B)
+
+    def _masks(self, epoch: int, number: int, steps: int, batch_size: int) -> tuple[Tensor, ...]:
+        """Return of each hidden layer [S, K, B, H]: 0 where a unit is dropped, else 1 / (1 - dropout)."""
+        hidden = self.widths[1:-1] if any(self.dropouts) else []
+        masks = tuple(self.parameters.new_empty(self.size, steps, batch_size, width) for width in hidden)
+        for trial, (seed, dropout) in enumerate(zip(self.seeds, self.dropouts, strict=True)):
+            generator = torch.Generator(self.parameters.device).manual_seed(stream(seed, epoch, number))
+            for mask in masks:
+                mask[trial].uniform_(generator=generator).ge_(dropout).div_(1 - dropout)
+        return masks
+
+    def _steps(self, index_nKB: Tensor, table_QKS: Tensor, *masks_SKBH: Tensor) -> None:
+        _, steps, batch_size = index_nKB.shape
+        labels_nKB = self.labels_n[index_nKB]
+        masks = [self._by_step(mask) for mask in masks_SKBH]
+        logits = self.parameters.new_empty(steps, *self.lead, batch_size, self.widths[-1])
+        ones = self.parameters.new_ones(*self.lead, 1, batch_size)
+        for images, targets, kept, outputs, step in zip(
+            self._minibatches(index_nKB),
+            self._by_step(self.one_hot[labels_nKB]),
+            zip(*masks, strict=True) if masks else [()] * steps,
+            logits.unbind(),
+            self.optimizer.steps(table_QKS),
+            strict=True,
+        ):
+            self._step(images, targets, kept, outputs, ones, step)
+        labels_KSB = labels_nKB.transpose(0, 1).expand(steps, self.size, batch_size)
+        self.train_totals.add(logits.view(steps, self.size, batch_size, -1), labels_KSB)
+
+    def _by_step(self, values_nK: Tensor) -> tuple[Tensor, ...]:
+        return (values_nK[0] if self.size == 1 else values_nK.transpose(0, 1)).unbind()
+
+    def _minibatches(self, index_nKB: Tensor) -> Iterator[Tensor]:
+        """The images of each step, [S, B, D]."""
+        n, _, batch_size = index_nKB.shape
+        for index in index_nKB.split(max(1, GATHERED_ROWS // (n * batch_size)), dim=1):
+            rows = index.transpose(0, 1).reshape(-1)
+            images = self.images_nD.index_select(0, rows).to(self.parameters.dtype)
+            if self.size == 1:
+                yield from images.view(-1, batch_size, self.widths[0]).unbind()
+            else:
+                yield from images.view(-1, n, batch_size, self.widths[0]).expand(-1, self.size, -1, -1).unbind()
+
+    def _forward(self, images: Tensor, masks: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Values before and after each hidden layer's activation, and what each layer gets.
+
+        The last values before are the logits.
+        """
+        inputs, before, after = [images], [], []
+        for layer, (weights, bias) in enumerate(self.layers):
+            before.append(self.add_product(bias, inputs[-1], weights))
+            if layer < len(self.layers) - 1:
+                after.append(self.activate(before[-1]))
+                inputs.append(after[-1] * masks[layer] if masks else after[-1])
+        return before, after, inputs
+
+    def _step(
+        self, images: Tensor, targets: Tensor, masks: Sequence[Tensor], logits: Tensor, ones: Tensor, step: Step
+    ) -> None:
+        """One optimizer step on a minibatch; `logits` are written."""
+        before, after, inputs = self._forward(images, masks)
+        logits.copy_(before[-1])
+        delta = before[-1].softmax(-1).sub_(targets).mul_(self.optimizer.scale(step) / targets.shape[-2])
+        deltas = [delta]
+        for layer in range(len(self.layers) - 1, 0, -1):
+            delta = self.product(delta, self.layers[layer][0].mT)
+            if masks:
+                delta.mul_(masks[layer - 1])
+            delta = self.activate_backward(delta, before[layer - 1], after[layer - 1])
+            deltas.append(delta)
+        keep = self.optimizer.begin(step)
+        for (weights, bias), values, delta in zip(self.into, inputs, reversed(deltas), strict=True):
+            self.accumulate(weights, values.mT, delta, beta=keep)
+            self.accumulate(bias, ones, delta, beta=keep)
+        self.optimizer.end(step)
+
+
+class Totals:
+    """Sums of loss and of correct classifications, by trial, kept on the device until they are asked for."""
+
+    def __init__(self, size: int, like: Tensor) -> None:
+        self.loss_S = torch.zeros(size, device=like.device, dtype=torch.float64)
+        self.correct_S = torch.zeros(size, device=like.device, dtype=torch.int64)
+        self.samples = 0
+        self.dtype = like.dtype
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits [..., S, B, C] and labels [..., S, B]; the caller counts `samples`."""
+        losses = cross_entropy(logits.flatten(0, -2), labels.reshape(-1), reduction="none")
+        by_trial = (-1, *labels.shape[-2:])
+        self.loss_S += losses.view(by_trial).sum((0, 2), dtype=torch.float64)
+        self.correct_S += (logits.argmax(-1) == labels).view(by_trial).sum((0, 2))
+
+    def finish(self) -> tuple[list[float], list[float]]:
+        """Return mean losses [S] and accuracies [S] over the samples, and start anew."""
+        means = [(total / self.samples).to(self.dtype) for total in (self.loss_S, self.correct_S)]
+        losses, accuracies = ([shortest(scalar) for scalar in mean.cpu()] for mean in means)
+        self.loss_S.zero_()
+        self.correct_S.zero_()
+        self.samples = 0
+        return losses, accuracies
