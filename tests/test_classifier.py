@@ -36,7 +36,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("override", OPTIMIZERS)
 def test_two_epochs_are_bit_equal_to_a_hand_written_loop(override: str, tmp_path: Path) -> None:
-    trial = composed(tmp_path, "model.hidden=[16]", "trainer.max_epochs=2", "test=false", override)
+    trial = composed(tmp_path, "model.hidden=[16]", "trainer.max_epochs=2", "test=false", "engine=eager", override)
     train([trial])
     trained = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
@@ -122,7 +122,9 @@ def test_a_loss_that_is_not_finite_raises_with_its_epoch(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_is_primitives_and_tensors_that_lightning_loads(tmp_path: Path) -> None:
-    [result] = train([composed(tmp_path, "model.hidden=[16]", "trainer.max_epochs=2", "schedule=cosine")])
+    [result] = train(
+        [composed(tmp_path, "model.hidden=[16]", "trainer.max_epochs=2", "schedule=cosine", "engine=eager")]
+    )
     file = tmp_path / "checkpoints" / "best.ckpt"
     loaded = Classifier.load_from_checkpoint(file, weights_only=True).eval()
     ours = best_classifier(tmp_path)

@@ -17,9 +17,13 @@ from tests.test_runs import weights
 Command = Callable[..., Ended]
 Process = Callable[..., subprocess.Popen[str]]
 
-# Dropout, augmentation, momentum and a schedule: everything that has a state or draws random numbers.
+# Dropout, momentum and a schedule, on the eager engine also augmentation: all that has a state or draws random numbers.
 TRIAL = (
-    "model.hidden=[16]", "model.dropout=0.3", "optimizer.momentum=0.9", "schedule=cosine", "trainer.max_epochs=6",
+    "model.hidden=[16]", "model.dropout=0.3", "optimizer.momentum=0.9", "schedule=cosine", "trainer.max_epochs=30",
+    "engine.steps_per_execution=4",
+)  # fmt: skip
+EAGER = (
+    *TRIAL[:4], "trainer.max_epochs=6",
     "data.augment=[{_target_: torchvision.transforms.v2.RandomCrop, size: 28, padding: 2}]",
 )  # fmt: skip
 
@@ -35,11 +39,12 @@ def wait_for_epoch(folder: Path, epoch: int, process: subprocess.Popen[str]) -> 
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("trial", [TRIAL, EAGER])
 def test_a_stopped_run_resumes_to_bit_equal_weights(
-    stop: signal.Signals, command: Command, process: Process, tmp_path: Path
+    trial: tuple[str, ...], stop: signal.Signals, command: Command, process: Process, tmp_path: Path
 ) -> None:
-    assert command("train.py", *TRIAL, "hydra.run.dir=whole").code == 0
-    running = process("train.py", *TRIAL, "hydra.run.dir=stopped")
+    assert command("train.py", *trial, "hydra.run.dir=whole").code == 0
+    running = process("train.py", *trial, "hydra.run.dir=stopped")
     wait_for_epoch(tmp_path / "stopped", 2, running)
     running.send_signal(stop)
     _, err = running.communicate()
@@ -151,7 +156,7 @@ def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trialstack.training.EagerRun._data", interrupt)
+    monkeypatch.setattr("trialstack.training.Fit._data", interrupt)
     ended = command("train.py", "resume=a", "trainer.max_epochs=3")
     assert ended.code == 130
     assert "python train.py resume=a" in ended.err

@@ -46,8 +46,11 @@ def test_a_run_folder_has_everything_that_a_run_leaves(run: Run) -> None:
     assert set(result["metrics"]) == {f"{part}/{x}" for part in ("train", "val", "test") for x in ("loss", "acc")}
     assert result["epochs"] == 3
     assert 1 <= result["best_epoch"] <= 3
-    assert (result["engine"], result["stack_size"], result["parameters"]) == ("eager", 1, 784 * 32 + 32 + 330)
-    assert set(result["seconds"]) == {"startup", "data", "fit", "test", "total"}
+    assert (result["engine"], result["stack_size"], result["parameters"]) == ("stacked", 1, 784 * 32 + 32 + 330)
+    parts = {"startup", "data", "training", "validation", "logging", "checkpoints", "test"}
+    assert set(result["seconds"]) == parts | {"fit", "total"}
+    assert all(result["seconds"][part] > 0 for part in parts)
+    assert sum(result["seconds"][part] for part in parts) <= result["seconds"]["total"]
     assert result["overrides"] == [*QUICK, "seed=5"]
     assert result["data"]["name"] == "Digits"
     assert {"python", "torch", "lightning", "hydra-core", "trialstack"} <= set(result["versions"])

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,46 +10,71 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from trialstack.account import Account
 from trialstack.atomic import replaced
-from trialstack.classifier import Classifier
 from trialstack.errors import UserError
+from trialstack.measured import Measured
 from trialstack.objective import improves
 
 
-class BestAndLast(Checkpoint):
-    """Writes `last.ckpt` after every epoch, and `best.ckpt` when the objective is better than ever before.
+class Best:
+    """A trial's best epoch so far, and where its checkpoints are.
 
-    Lightning's ModelCheckpoint moves its file from the system's temporary folder into place, which is not atomic
-    where that is another file system; and it forgets the best score when a run folder has moved.
+    Attributes:
+        best: file of the best epoch.
+        last: file of the last epoch.
+        score: the objective in the best epoch.
+        epoch: the best epoch, from 1.
     """
 
     def __init__(self, folder: Path, objective: str) -> None:
         self.best = folder / "checkpoints" / "best.ckpt"
         self.last = folder / "checkpoints" / "last.ckpt"
         self.objective = objective
-        self.best_score: float | None = None
-        self.best_epoch: int | None = None
+        self.score: float | None = None
+        self.epoch: int | None = None
+
+    def improves(self, measured: Mapping[str, float], epoch: int) -> bool:
+        """Tell whether `epoch` is the best so far, and remember it if it is."""
+        score = measured.get(self.objective, math.nan)
+        improved = improves(score, self.score, self.objective)
+        if improved:
+            self.score, self.epoch = score, epoch
+        return improved
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.score, "best_epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.score, self.epoch = state_dict["best_score"], state_dict["best_epoch"]
+
+
+class BestAndLast(Checkpoint):
+    """Writes a single trial's `last.ckpt` after every epoch, and `best.ckpt` when the objective is better than ever.
+
+    Lightning's ModelCheckpoint moves its file from the system's temporary folder into place, which is not atomic
+    where that is another file system; and it forgets the best score when a run folder has moved.
+    """
+
+    def __init__(self, best: Best, account: Account) -> None:
+        self.best = best
+        self.account = account
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
-        score = pl_module.measured.get(self.objective, math.nan)
-        improved = improves(score, self.best_score, self.objective)
-        if improved:
-            self.best_score, self.best_epoch = score, trainer.current_epoch + 1
-        self._save(trainer, improved)
-
-    def _save(self, trainer: Trainer, improved: bool) -> None:
-        with replaced(self.last, trainer.is_global_zero) as temporary:
+        assert isinstance(pl_module, Measured)
+        improved = self.best.improves(pl_module.measured[0], trainer.current_epoch + 1)
+        with self.account.measure("checkpoints"), replaced(self.best.last, trainer.is_global_zero) as temporary:
             trainer.save_checkpoint(temporary)
             if improved and trainer.is_global_zero:
-                with replaced(self.best) as best:
+                with replaced(self.best.best) as best:
                     shutil.copyfile(temporary, best)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        return self.best.state_dict()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+    @property
+    def state_key(self) -> str:
+        return "BestAndLast"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from trialstack.seeds import stream
 class Classifier(LightningModule):
     """Images to logits [B, C], trained with cross-entropy. All arguments are primitives and go into checkpoints.
 
-    Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch; `measured` holds the last of each.
+    Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch. It is `Measured`.
 
     Args:
         spec: an `ImageSpec`'s primitives: the images and classes it is made for.
@@ -56,10 +56,18 @@ class Classifier(LightningModule):
             )
         self.example_input_array = torch.zeros(1, *self.spec.shape)
         self._lr: float | None = None
-        self.measured: dict[str, float] = {}
+        self.measured: list[dict[str, float]] = [{}]
+        self.diverged: dict[int, int] = {}
         self.train_metrics = EpochMetrics(num_classes)
         self.val_metrics = EpochMetrics(num_classes)
         self.test_metrics = EpochMetrics(num_classes)
+
+    @property
+    def minibatches(self) -> int:
+        return int(self.trainer.num_training_batches)
+
+    def minibatches_in(self, batch: Batch) -> int:
+        return 1
 
     def check_shapes(self) -> None:
         """Push two blank images through the network.
@@ -121,7 +129,7 @@ class Classifier(LightningModule):
         """
         self._log_epoch("train", self.train_metrics)
         self._log({"lr": self._lr if self._lr is not None else float(self.trainer.optimizers[0].param_groups[0]["lr"])})
-        if not all(math.isfinite(self.measured.get(f"{part}/loss", 0.0)) for part in ("train", "val")):
+        if not all(math.isfinite(self.measured[0].get(f"{part}/loss", 0.0)) for part in ("train", "val")):
             raise Diverged(self.current_epoch + 1)
 
     def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
@@ -130,7 +138,7 @@ class Classifier(LightningModule):
 
     def _log(self, values: dict[str, float], logger: bool = False) -> None:
         """Log to Lightning; in training it is History that writes to the loggers, against optimizer steps."""
-        self.measured.update(values)
+        self.measured[0].update(values)
         self.log_dict(values, prog_bar=True, logger=logger)
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:

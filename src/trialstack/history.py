@@ -3,14 +3,18 @@
 import csv
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
 
+from trialstack.account import Account
 from trialstack.atomic import replaced
-from trialstack.classifier import Classifier
+from trialstack.measured import Measured
+from trialstack.objective import direction
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +23,42 @@ COLUMNS = (*METRICS, "lr")
 Row = dict[str, float]
 
 
-class History(Checkpoint):
-    """A row an epoch: `epoch` (from 1), `step` (optimizer steps), losses, accuracies, `lr`, `seconds`.
-
-    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`, where the metrics
-    are logged. Rows go into checkpoints, so that a resumed run's metrics.csv has every epoch once.
-    """
+class History:
+    """A trial's rows, one an epoch: `epoch` (from 1), `step` (optimizer steps), losses, accuracies, `lr`, `seconds`."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "metrics.csv"
         self.rows: list[Row] = []
+
+    def write(self) -> None:
+        with replaced(self.file) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["epoch", "step", *COLUMNS, "seconds"])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+class Recorder(Checkpoint):
+    """Adds a row an epoch to the history of every trial that has not diverged.
+
+    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`, where the metrics
+    are logged. A single trial's rows go into its checkpoints, so that a resumed run's metrics.csv has every epoch once.
+
+    Args:
+        histories: of each trial.
+        loggers: of each trial.
+        account: of the time that this takes.
+    """
+
+    def __init__(self, histories: Sequence[History], loggers: Sequence[Sequence[Logger]], account: Account) -> None:
+        self.histories = histories
+        self.loggers = loggers
+        self.account = account
         self._began = 0.0
         self._validated = False
 
@@ -40,35 +70,46 @@ class History(Checkpoint):
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, Measured)
+        seconds = round(time.perf_counter() - self._began, 4)
         names = [name for name in COLUMNS if self._validated or not name.startswith("val/")]
-        metrics = {name: pl_module.measured[name] for name in names}
-        row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics}
-        row["seconds"] = round(time.perf_counter() - self._began, 4)
-        self.rows.append(row)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
-        if trainer.is_global_zero:
-            log.info(line(row, trainer.max_epochs or 0))
-            self.write()
+        with self.account.measure("logging"):
+            for trial, history in enumerate(self.histories):
+                if trial not in pl_module.diverged:
+                    metrics = {name: pl_module.measured[trial][name] for name in names}
+                    counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+                    history.rows.append({**counts, **metrics, "seconds": seconds})
+                    for logger in self.loggers[trial]:
+                        logger.log_metrics(metrics, step=trainer.global_step)
+                    if trainer.is_global_zero:
+                        history.write()
+            if trainer.is_global_zero:
+                log.info(line(self._last_rows(), trainer.max_epochs or 0))
 
-    def write(self) -> None:
-        with replaced(self.file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["epoch", "step", *COLUMNS, "seconds"])
-            writer.writeheader()
-            writer.writerows(self.rows)
+    def _last_rows(self) -> list[Row]:
+        newest = max(history.rows[-1]["epoch"] for history in self.histories if history.rows)
+        return [history.rows[-1] for history in self.histories if history.rows and history.rows[-1]["epoch"] == newest]
+
+    @property
+    def state_key(self) -> str:
+        return "History"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": [dict(row) for row in self.rows]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        return self.histories[0].state_dict() if len(self.histories) == 1 else {}
 
 
-def line(row: Row, epochs: int) -> str:
-    """Return a row as the line that a run prints at the end of an epoch."""
-    numbers = [f"{name} {row[name]:.4f}" for name in METRICS if name in row]
-    width = len(str(epochs))
+def line(rows: Sequence[Row], epochs: int) -> str:
+    """Return the rows of an epoch, one a trial, as the line that is printed at its end: the best of each metric."""
+    first, width = rows[0], len(str(epochs))
+    best = {
+        name: (min if direction(name) == "min" else max)(row[name] for row in rows) for name in METRICS if name in first
+    }
     return "  ".join(
-        [f"epoch {row['epoch']:{width}}/{epochs}", f"{row['seconds']:5.1f} s", *numbers, f"lr {row['lr']:.3g}"]
+        [
+            f"epoch {first['epoch']:{width}}/{epochs}",
+            f"{first['seconds']:5.1f} s",
+            *([f"best of {len(rows)} trials:"] if len(rows) > 1 else []),
+            *(f"{name} {value:.4f}" for name, value in best.items()),
+            *([f"lr {first['lr']:.3g}"] if len(rows) == 1 else []),
+        ]
     )

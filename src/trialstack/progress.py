@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from trialstack.history import METRICS
+from trialstack.measured import Measured
 
 
 class EpochBar(ProgressBar):
@@ -19,6 +20,7 @@ class EpochBar(ProgressBar):
         super().__init__()
         self._enabled = True
         self._bar: tqdm[Any] | None = None
+        self._module: Measured
 
     def enable(self) -> None:
         self._enabled = True
@@ -27,8 +29,10 @@ class EpochBar(ProgressBar):
         self._enabled = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Measured)
+        self._module = pl_module
         self._bar = tqdm(
-            total=int(self.total_train_batches),
+            total=self._module.minibatches,
             desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
             unit="step",
             leave=False,
@@ -38,9 +42,11 @@ class EpochBar(ProgressBar):
         shown = {name.removeprefix("train/"): trainer.progress_bar_metrics.get(name) for name in METRICS}
         self._bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items() if value is not None}, False)
 
-    def on_train_batch_end(self, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert self._bar is not None
-        self._bar.update()
+        self._bar.update(self._module.minibatches_in(batch))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._bar is not None

@@ -81,6 +81,8 @@ RULES: dict[str, Rule] = {
         lambda x: x is None or (isinstance(x, list) and all(isinstance(t, dict) and "_target_" in t for t in x)),
         "null",
     ),
+    "engine.name": _one_of("auto", "stacked", "eager"),
+    "engine.steps_per_execution": _whole(1, "64"),
     "optimizer.lr": _not_negative("0.01"),
     "optimizer.momentum": _not_negative("0.9"),
     "optimizer.weight_decay": _not_negative("0.0"),

@@ -16,12 +16,17 @@ from trialstack.figures import confusion_figure, mistakes_figure, weight_images
 log = logging.getLogger(__name__)
 
 
-def describe(loggers: Sequence[Logger], classifier: Classifier, config: Mapping[str, Any], config_yaml: str) -> None:
-    """Write the hyperparameters, the config as text, and the model's graph."""
+def describe(
+    loggers: Sequence[Logger], classifier: Classifier, config: Mapping[str, Any], config_yaml: str, graph: bool
+) -> None:
+    """Write the hyperparameters, the config as text and, where wanted, the model's graph."""
     for logger in loggers:
         logger.log_hyperparams(_hyperparameters(config))
+        logger.save()
     for writer in _writers(loggers):
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
+        if not graph:
+            continue
         example = classifier.example_input_array
         assert isinstance(example, torch.Tensor)
         try:
@@ -40,8 +45,9 @@ def conclude(
     classifier: Classifier,
     test: Evaluation | None,
     test_images: torch.Tensor,
+    pictures: bool,
 ) -> None:
-    """Write hyperparameters with final metrics, first-layer weights, and how the test went.
+    """Write hyperparameters with final metrics and, where wanted, pictures of first-layer weights and of the test.
 
     Args:
         loggers: the trainer's; other kinds than TensorBoard's get the metrics alone.
@@ -51,23 +57,31 @@ def conclude(
         classifier: with the best weights.
         test: its evaluation on the test set.
         test_images: normalized, [n, channels, height, width].
+        pictures: whether they are wanted.
     """
-    names = classifier.spec.class_names
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(_hyperparameters(config), dict(metrics), step=step)
         else:
             logger.log_metrics(dict(metrics), step=step)
     for writer in _writers(loggers):
-        first = next((p.detach().cpu() for p in classifier.network.parameters() if p.dim() > 1), torch.empty(0))
-        images = weight_images(first, classifier.spec.shape)
-        if images is not None:
-            writer.add_image("first layer weights", torchvision.utils.make_grid(images, nrow=10), step)
-        if test is not None:
-            shown = classifier.spec.to_unit(test_images.cpu())
-            writer.add_figure("test/confusion matrix", confusion_figure(test.confusion, names), step)
-            writer.add_figure("test/most confident mistakes", mistakes_figure(test, shown, names), step)
+        if pictures:
+            _add_pictures(writer, classifier, test, test_images, step)
         writer.close()
+
+
+def _add_pictures(
+    writer: Any, classifier: Classifier, test: Evaluation | None, test_images: torch.Tensor, step: int
+) -> None:
+    names = classifier.spec.class_names
+    first = next((p.detach().cpu() for p in classifier.network.parameters() if p.dim() > 1), torch.empty(0))
+    images = weight_images(first, classifier.spec.shape)
+    if images is not None:
+        writer.add_image("first layer weights", torchvision.utils.make_grid(images, nrow=10), step)
+    if test is not None:
+        shown = classifier.spec.to_unit(test_images.cpu())
+        writer.add_figure("test/confusion matrix", confusion_figure(test.confusion, names), step)
+        writer.add_figure("test/most confident mistakes", mistakes_figure(test, shown, names), step)
 
 
 def _hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:

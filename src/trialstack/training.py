@@ -1,32 +1,36 @@
-"""A run: a function from trials to results."""
+"""Training: a function from trials to results."""
 
 import errno
 import logging
 import os
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar, Timer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, Timer
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities import rank_zero_only
 
-from trialstack import figures, tables, tensorboard
+from trialstack import tables
+from trialstack.account import Account
 from trialstack.build import build, instantiate_all
-from trialstack.checkpoints import BestAndLast, read_checkpoint
+from trialstack.checkpoints import BestAndLast
+from trialstack.chunks import ShuffledChunks, epoch_steps
 from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
 from trialstack.devices import check_devices, device_name
 from trialstack.errors import Diverged, Interrupted, UserError
-from trialstack.evaluation import evaluate
-from trialstack.folders import composed, locked, remember, resume_command
-from trialstack.history import METRICS, History
-from trialstack.results import Result, git_commit, versions
-from trialstack.trained import load_classifier
+from trialstack.folders import resume_command
+from trialstack.history import Recorder
+from trialstack.results import Result
+from trialstack.runs import Run, is_main_process
+from trialstack.stack_checkpoint import StackCheckpoint
+from trialstack.stacked import StackedClassifier
+from trialstack.stacking import stacks
 from trialstack.trials import Trial
 
 log = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def train(trials: Sequence[Trial]) -> list[Result]:
-    """Train trials and leave a run folder each.
+    """Train trials, those that differ in numbers only as one stack, and leave a run folder each.
 
     Raises:
         UserError: a trial's input is at fault.
@@ -43,130 +47,149 @@ def train(trials: Sequence[Trial]) -> list[Result]:
     """
     if not log.isEnabledFor(logging.DEBUG):
         _quiet()
-    return [EagerRun(trial).train() for trial in trials]
+    runs = [Run(trial) for trial in trials]
+    with ExitStack() as locks:
+        for run in runs:
+            locks.enter_context(run.locked())
+        locks.enter_context(_denormals_flushed())
+        for together, stacked in stacks([run for run in runs if run.resume()]):
+            (StackedFit if stacked else EagerFit)(together).train()
+    return [run.result for run in runs]
 
 
-def _is_main_process() -> bool:
-    """Tell whether this is the process of a distributed run that prints and writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Have CPUs take numbers below 1e-38 for 0: where pixels are dark, momentum decays to them, and they are slow.
+
+    Threads that torch has started before keep their mode.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _quiet() -> None:
     """Keep Lightning's tips, hints and banners off the terminal (`hydra.verbose=trialstack` shows them)."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if not _is_main_process():
+    if not is_main_process():
         logging.getLogger("trialstack").setLevel(logging.WARNING)
     for message in (
         "It is recommended to use `self.log",  # EpochMetrics has already synchronised what it logs
         "The number of training batches",  # and reads it once an epoch, whatever log_every_n_steps is
         "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
+        "Be aware that when using `ckpt_path`",  # a trial's callbacks are loaded from its own checkpoint
+        "`training_step` returned `None`",
     ):
         warnings.filterwarnings("ignore", message=message)
 
 
-class EagerRun:
-    """One trial on the eager engine, from its config to its result."""
+class Fit:
+    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the subclasses."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-        self.folder = trial.folder
-        self.config = trial.values()
-        self.tested: dict[str, float] = {}
-        self.history = History(self.folder)
-        self.checkpoints = BestAndLast(self.folder, self.config["objective"])
-        self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
+    engine: ClassVar[str]
 
-    def train(self) -> Result:
-        """Train, test and write everything down; whatever happens, result.json says it."""
-        with locked(self.folder) if _is_main_process() else nullcontext():
-            if self.trial.resume and _is_main_process() and (complete := self._complete()):
-                return complete
-            try:
-                self._train()
-            except KeyboardInterrupt:
-                self._fail("interrupted", "by Ctrl-C or SIGTERM")
-                raise Interrupted(f"`{resume_command(self.folder)}` continues") from None
-            except OSError as error:
-                self._fail("failed", str(error))
-                if error.errno not in _CANNOT_WRITE:
-                    raise
-                raise UserError(
-                    f"cannot write {error.filename or self.folder}: {error.strerror}; make room, then "
-                    f"`{resume_command(self.folder)}` continues"
-                ) from error
-            except Exception as error:
-                self._fail("failed", f"{type(error).__name__}: {error}")
-                raise
-            finally:
-                self._write_result()
-        return self.result
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = runs
+        self.config = runs[0].config
+        self.account = Account()
+        self.alone = len(runs) == 1
+        for run in runs:
+            run.account = self.account
+            run.result.engine, run.result.stack_size = self.engine, len(runs)
 
-    def _complete(self) -> Result | None:
-        """The result of the run to resume, if there is nothing left to do; else make it ready to go on.
+    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier | StackedClassifier:
+        """Return what is trained."""
+        raise NotImplementedError
+
+    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
+        """Return where Trainer.fit gets its batches from, as its arguments."""
+        raise NotImplementedError
+
+    def checkpoint_callback(self) -> Checkpoint:
+        return BestAndLast(self.runs[0].best, self.account)
+
+    def trainer_settings(self) -> dict[str, Any]:
+        return dict(self.config["trainer"])
+
+    def finish(self) -> None:
+        """Write what is left to write after Trainer.fit, however that ended."""
+
+    def train(self) -> None:
+        """Train, test and write everything down; whatever happens, each result.json says it."""
+        with self._recorded():
+            self.account.seconds["startup"] = time.perf_counter() - self.runs[0].trial.began
+            trainer = self._trainer()
+            with self.account.measure("data"):
+                data = self._data(trainer)
+            classifiers = [self._classifier(run, data) for run in self.runs]
+            classifiers[0].check_shapes()
+            if trainer.is_global_zero:
+                self._describe(trainer, classifiers, data)
+            with self.account.measure("fit"):
+                self._fit(trainer, self.module(classifiers, data), data)
+            if trainer.is_global_zero:
+                self._conclude(data)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Write every run's result at the end, however that comes.
 
         Raises:
-            UserError: its checkpoint is damaged or not ours, or has more epochs than `trainer.max_epochs`.
+            UserError: a file cannot be written.
+            Interrupted: Ctrl-C or SIGTERM.
         """
-        result, max_epochs = Result.read(self.folder), self.config["trainer"]["max_epochs"]
-        if self.checkpoints.last.exists():
-            checkpoint = read_checkpoint(self.checkpoints.last)
-            for callback in (self.history, self.checkpoints):  # so that result.json has it, however soon this ends
-                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
-            finished = checkpoint["epoch"] + 1
-            if finished > max_epochs:
-                raise UserError(
-                    f"trainer.max_epochs >= {finished} must hold (epochs that the run has finished), got {max_epochs}"
-                )
-        changed = composed(self.folder).trainer != self.trial.config.trainer
-        if result is not None and result.status == "completed" and not changed:
-            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
-            return result
-        remember(self.folder, self.trial.config)
-        return None
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._fail("interrupted", "by Ctrl-C or SIGTERM")
+            raise Interrupted(f"{self._continues()} continues") from None
+        except OSError as error:
+            self._fail("failed", str(error))
+            if error.errno not in _CANNOT_WRITE:
+                raise
+            raise UserError(
+                f"cannot write {error.filename or self.runs[0].folder}: {error.strerror}; make room, then "
+                f"{self._continues()} continues"
+            ) from error
+        except Exception as error:
+            self._fail("failed", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            for run in self.runs:
+                run.write_result()
+
+    def _continues(self) -> str:
+        return f"`{resume_command(self.runs[0].folder)}`" if self.alone else "the same trials with resume"
 
     def _fail(self, status: str, reason: str) -> None:
-        self.result.status, self.result.reason = status, reason
-
-    def _train(self) -> None:
-        seconds = self.result.seconds
-        seconds["startup"] = time.perf_counter() - self.trial.began
-        trainer = self._trainer()
-        data, seconds["data"] = _timed(self._data, trainer)
-        assert data.spec is not None
-        classifier = Classifier(**hyperparameters(self.config, data.spec))
-        classifier.check_shapes()
-        self.result.device = device_name(trainer.strategy.root_device)
-        self.result.data = {"name": data.dataset, "checksums": data.checksums}
-        self.result.parameters = sum(p.numel() for p in classifier.network.parameters())
-        config_yaml = tables.config_text(self.trial.config)
-        log.info("%s\n\n%s\n", config_yaml, tables.model_summary(classifier))
-        if trainer.is_global_zero:
-            tensorboard.describe(trainer.loggers, classifier, self.config, config_yaml)
-        _, seconds["fit"] = _timed(self._fit, trainer, classifier, data)
-        if trainer.is_global_zero:
-            self._conclude(trainer, data)
+        for run in self.runs:
+            run.fail(status, reason)
 
     def _trainer(self) -> Trainer:
-        settings = dict(self.config["trainer"])
+        settings = self.trainer_settings()
         check_devices(settings["accelerator"], settings["devices"])
-        loggers = instantiate_all("logger", self.config["logger"].values())
-        callbacks: list[Callback] = instantiate_all("callbacks", self.config["callbacks"].values())
-        max_time = settings.pop("max_time", None)
+        for run in self.runs:
+            run.open_loggers()
+        callbacks = list(self.runs[0].callbacks)
         defaults = {
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
             "enable_model_summary": False,  # tables.model_summary prints one
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
         }
+        recorder = Recorder([run.history for run in self.runs], [run.loggers for run in self.runs], self.account)
+        max_time = settings.pop("max_time", None)
         try:
             if max_time is not None:  # Lightning's own would stop within an epoch, which cannot be resumed
                 callbacks.append(Timer(max_time, interval="epoch", verbose=False))
             return Trainer(
                 **{**defaults, **settings},
-                default_root_dir=self.folder,
-                logger=loggers,
-                callbacks=[*callbacks, self.history, self.checkpoints],
+                default_root_dir=self.runs[0].folder,
+                logger=self.runs[0].loggers if self.alone else False,
+                callbacks=[self.account, *callbacks, recorder, self.checkpoint_callback()],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works") from error
@@ -179,72 +202,115 @@ class EagerRun:
         data.setup()
         return data
 
-    def _fit(self, trainer: Trainer, classifier: Classifier, data: ImageDataModule) -> None:
-        last = self.checkpoints.last if self.trial.resume and self.checkpoints.last.exists() else None
-        if self.trial.resume:
-            log.info("resuming from %s", os.path.relpath(last) if last else "the beginning: there is no checkpoint yet")
+    def _classifier(self, run: Run, data: ImageDataModule) -> Classifier:
+        assert data.spec is not None
+        return Classifier(**hyperparameters(run.config, data.spec))
+
+    def _describe(self, trainer: Trainer, classifiers: Sequence[Classifier], data: ImageDataModule) -> None:
+        config_yaml = tables.config_text(self.runs[0].trial.config)
+        log.info("%s\n\n%s\n", config_yaml, tables.model_summary(classifiers[0]))
+        if not self.alone:
+            log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
+        for run, classifier in zip(self.runs, classifiers, strict=True):
+            run.result.device = device_name(trainer.strategy.root_device)
+            run.result.data = {"name": data.dataset, "checksums": data.checksums}
+            run.describe(classifier, graph=run is self.runs[0])
+
+    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
+        checkpoint = self.runs[0].best.last if self.runs[0].checkpoint is not None else None
+        if self.runs[0].trial.resume:
+            begin = os.path.relpath(checkpoint) if checkpoint else "the beginning: there is no checkpoint yet"
+            log.info("resuming from %s", begin)
         try:
-            trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
-            self.result.status = "completed"
-            if len(self.history.rows) < (trainer.max_epochs or 0):
-                self._say_why_it_stopped(trainer)
+            trainer.fit(module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True)
         except Diverged as error:
-            self.result.status, self.result.reason = "diverged", str(error)
-            log.warning("diverged: %s; try a smaller optimizer.lr", error)
+            log.debug("%s", error)
         except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
             if trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise KeyboardInterrupt from None
             raise
+        finally:
+            self.finish()
+        for trial, run in enumerate(self.runs):
+            self._judge(run, module.diverged.get(trial), trainer)
 
-    def _say_why_it_stopped(self, trainer: Trainer) -> None:
-        early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
-        why = f"{self.config['objective']} no longer improved" if early else "trainer.max_time was over"
-        self.result.reason = f"stopped after epoch {len(self.history.rows)} of {trainer.max_epochs}: {why}"
-        log.info(self.result.reason)
-
-    def _conclude(self, trainer: Trainer, data: ImageDataModule) -> None:
-        """Test the best weights, and show and write what came out."""
-        began = time.perf_counter()
-        best = self._best()
-        test = evaluate(best, data.test_samples) if best is not None and self.config["test"] else None
-        self.result.seconds["test"] = time.perf_counter() - began
-        rows, best_epoch = self.history.rows, self.checkpoints.best_epoch
-        if test is not None:
-            self.tested = {"test/loss": test.loss, "test/acc": test.accuracy}
-        if best is not None and rows:
-            final = self.tested | {name: rows[-1][name] for name in METRICS if name in rows[-1]}
-            tensorboard.conclude(
-                trainer.loggers, int(rows[-1]["step"]), self.config, final, best, test, data.test_samples.images
-            )
-        if rows:
-            figures.save(figures.history_figure(rows, best_epoch), self.folder / "history.png")
-            log.info("\n%s\n", tables.results_table(rows, best_epoch, test))
-        log.info("%s: %s", self.result.status, os.path.relpath(self.folder))
-
-    def _best(self) -> Classifier | None:
-        """The classifier with the best weights that there are; None if no epoch was finished."""
-        for checkpoint in (self.checkpoints.best, self.checkpoints.last):
-            if checkpoint.exists():
-                return load_classifier(checkpoint)
-        return None
-
-    def _write_result(self) -> None:
-        if not _is_main_process():
+    def _judge(self, run: Run, diverged: int | None, trainer: Trainer) -> None:
+        """Say how a run that was not interrupted ended."""
+        if diverged is not None:
+            run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
+            log.warning("diverged: %s; try a smaller optimizer.lr", self._named(run, run.result.reason))
             return
-        rows, best_epoch = self.history.rows, self.checkpoints.best_epoch
-        shown = next((row for row in rows if row["epoch"] == best_epoch), rows[-1] if rows else {})
-        self.result.metrics = {name: shown[name] for name in METRICS if name in shown} | self.tested
-        self.result.objective, self.result.best_epoch = self.checkpoints.best_score, best_epoch
-        self.result.epochs = len(rows)
-        self.result.seconds["total"] = time.perf_counter() - self.trial.began
-        self.result.seconds = {part: round(seconds, 3) for part, seconds in self.result.seconds.items()}
-        try:
-            self.result.write(self.folder)
-        except OSError as error:
-            log.error("result.json cannot be written: %s", error)
+        run.result.status = "completed"
+        if len(run.history.rows) < (trainer.max_epochs or 0):
+            early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
+            why = f"{self.config['objective']} no longer improved" if early else "trainer.max_time was over"
+            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {trainer.max_epochs}: {why}"
+            log.info(self._named(run, run.result.reason))
+
+    def _named(self, run: Run, message: str) -> str:
+        return message if self.alone else f"{os.path.relpath(run.folder)}: {message}"
+
+    def _conclude(self, data: ImageDataModule) -> None:
+        for run in self.runs:
+            run.conclude(data, pictures=self.alone)
+            log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
+        where = self.account.describe(time.perf_counter() - self.runs[0].trial.began)
+        if where is not None:
+            log.info(where)
 
 
-def _timed(function: Any, *arguments: Any) -> tuple[Any, float]:
-    began = time.perf_counter()
-    value = function(*arguments)
-    return value, time.perf_counter() - began
+class EagerFit(Fit):
+    """One run on plain Lightning."""
+
+    engine = "eager"
+
+    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier:
+        return classifiers[0]
+
+    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
+        return {"datamodule": data}
+
+
+class StackedFit(Fit):
+    """Several runs, or one, as a stack."""
+
+    engine = "stacked"
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__(runs)
+        self.stack_checkpoint: StackCheckpoint | None = None
+        if not self.alone:
+            folders, histories, bests = zip(*((run.folder, run.history, run.best) for run in runs), strict=True)
+            self.stack_checkpoint = StackCheckpoint(folders, histories, bests, self.account)
+
+    def trainer_settings(self) -> dict[str, Any]:
+        """All chunks of an epoch: it is the minibatches in them that `limit_train_batches` counts."""
+        return super().trainer_settings() | {"limit_train_batches": 1.0}
+
+    def checkpoint_callback(self) -> Checkpoint:
+        return self.stack_checkpoint or super().checkpoint_callback()
+
+    def finish(self) -> None:
+        if self.stack_checkpoint is not None:
+            self.stack_checkpoint.finish()
+
+    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
+        limits = self.config["trainer"]
+        samples = len(data.train_samples.labels)
+        chunks = ShuffledChunks(
+            samples,
+            data.batch_size,
+            seeds=sorted({run.config["seed"] for run in self.runs}),
+            steps=epoch_steps(
+                -(-samples // data.batch_size), int(limits["fast_dev_run"]) or limits["limit_train_batches"]
+            ),
+            steps_per_execution=self.config["engine"]["steps_per_execution"],
+            device=data.train_samples.labels.device,
+        )
+        module = StackedClassifier(classifiers, data.train_samples, chunks, self.config["objective"])
+        module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
+        return module
+
+    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
+        assert isinstance(module, StackedClassifier)
+        return {"train_dataloaders": module.chunks, "val_dataloaders": data.val_dataloader()}

@@ -1,0 +1,24 @@
+"""What the LightningModules of both engines have in common for callbacks."""
+
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A module that trains one trial or several.
+
+    Attributes:
+        measured: of each trial, the last value of every metric.
+        diverged: epochs (from 1) in which trials (by position) had a loss that is not finite.
+        minibatches: optimizer steps in an epoch.
+    """
+
+    measured: list[dict[str, float]]
+    diverged: dict[int, int]
+
+    @property
+    def minibatches(self) -> int: ...
+
+    def minibatches_in(self, batch: Any) -> int:
+        """Return the number of minibatches that a `training_step` gets."""
+        ...

@@ -1,0 +1,154 @@
+"""A run: one trial, its folder, and what it leaves there whichever engine trains it."""
+
+import logging
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from trialstack import figures, tables, tensorboard
+from trialstack.account import Account
+from trialstack.build import instantiate_all
+from trialstack.checkpoints import Best, read_checkpoint
+from trialstack.classifier import Classifier
+from trialstack.data import ImageDataModule
+from trialstack.errors import UserError
+from trialstack.evaluation import evaluate
+from trialstack.folders import composed, locked, remember
+from trialstack.history import METRICS, History
+from trialstack.results import Result, git_commit, versions
+from trialstack.stack_checkpoint import split, stack_file
+from trialstack.trained import load_classifier
+from trialstack.trials import Trial
+
+log = logging.getLogger(__name__)
+
+
+def is_main_process() -> bool:
+    """Tell whether this is the process of a distributed run that prints and writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+class Run:
+    """A trial on its way to its result.
+
+    Attributes:
+        config: the trial's, as plain values.
+        account: of the time; shared by the runs of a stack.
+        checkpoint: to go on from, None for a start from the beginning.
+        callbacks: of the config.
+        loggers: of the config, once they are opened.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.folder = trial.folder
+        self.config = trial.values()
+        self.tested: dict[str, float] = {}
+        self.history = History(self.folder)
+        self.best = Best(self.folder, self.config["objective"])
+        self.account = Account()
+        self.checkpoint: dict[str, Any] | None = None
+        self.callbacks: list[Callback] = instantiate_all("callbacks", self.config["callbacks"].values())
+        self.loggers: list[Logger] = []
+        self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            UserError: another process is training there.
+        """
+        return locked(self.folder) if is_main_process() else nullcontext()
+
+    def resume(self) -> bool:
+        """Load what there is to go on from, and tell whether there is anything left to do.
+
+        Raises:
+            UserError: the checkpoint is damaged or not ours, or has more epochs than `trainer.max_epochs`.
+        """
+        if not self.trial.resume:
+            return True
+        if is_main_process() and stack_file(self.folder).exists():
+            split(stack_file(self.folder))
+        result, max_epochs = Result.read(self.folder), self.config["trainer"]["max_epochs"]
+        if self.best.last.exists():
+            self.checkpoint = read_checkpoint(self.best.last)
+            self.history.load_state_dict(self.checkpoint["callbacks"]["History"])  # at once: result.json
+            self.best.load_state_dict(self.checkpoint["callbacks"]["BestAndLast"])  # has it, however soon this ends
+            if self.epochs > max_epochs:
+                raise UserError(
+                    f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has finished), "
+                    f"got {max_epochs}"
+                )
+        if not is_main_process():
+            return True
+        changed = composed(self.folder).trainer != self.trial.config.trainer
+        if result is not None and result.status == "completed" and not changed:
+            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
+            self.result = result
+            return False
+        remember(self.folder, self.trial.config)
+        return True
+
+    @property
+    def epochs(self) -> int:
+        """Finished ones of the checkpoint."""
+        return 0 if self.checkpoint is None else int(self.checkpoint["epoch"]) + 1
+
+    def open_loggers(self) -> None:
+        """Make the config's loggers; `fast_dev_run` has none, as in Lightning."""
+        if not self.config["trainer"].get("fast_dev_run"):
+            self.loggers = instantiate_all("logger", self.config["logger"].values())
+
+    def describe(self, classifier: Classifier, graph: bool) -> None:
+        """Write hyperparameters, config and, where wanted, the model's graph to the loggers."""
+        self.result.parameters = sum(p.numel() for p in classifier.network.parameters())
+        with self.account.measure("logging"):
+            tensorboard.describe(self.loggers, classifier, self.config, tables.config_text(self.trial.config), graph)
+
+    def conclude(self, data: ImageDataModule, pictures: bool) -> None:
+        """Test the best weights, and show and write what came out."""
+        with self.account.measure("test"):
+            best = self._best_classifier()
+            test = evaluate(best, data.test_samples) if best is not None and self.config["test"] else None
+        rows, images = self.history.rows, data.test_samples.images
+        if test is not None:
+            self.tested = {"test/loss": test.loss, "test/acc": test.accuracy}
+        with self.account.measure("logging"):
+            if best is not None and rows:
+                final = self.tested | {name: rows[-1][name] for name in METRICS if name in rows[-1]}
+                step = int(rows[-1]["step"])
+                tensorboard.conclude(self.loggers, step, self.config, final, best, test, images, pictures)
+            if rows and pictures:
+                figures.save(figures.history_figure(rows, self.best.epoch), self.folder / "history.png")
+                log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
+
+    def _best_classifier(self) -> Classifier | None:
+        """The classifier with the best weights that there are; None if no epoch was finished."""
+        for checkpoint in (self.best.best, self.best.last):
+            if checkpoint.exists():
+                return load_classifier(checkpoint)
+        return None
+
+    def fail(self, status: str, reason: str) -> None:
+        self.result.status, self.result.reason = status, reason
+
+    def write_result(self) -> None:
+        if not is_main_process():
+            return
+        rows, best = self.history.rows, self.best
+        shown = next((row for row in rows if row["epoch"] == best.epoch), rows[-1] if rows else {})
+        self.result.metrics = {name: shown[name] for name in METRICS if name in shown} | self.tested
+        self.result.objective, self.result.best_epoch = best.score, best.epoch
+        self.result.epochs = len(rows)
+        seconds = self.account.seconds | {"total": time.perf_counter() - self.trial.began}
+        self.result.seconds = {part: round(value, 3) for part, value in seconds.items()}
+        try:
+            self.result.write(self.folder)
+        except OSError as error:
+            log.error("result.json cannot be written: %s", error)

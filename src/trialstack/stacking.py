@@ -1,0 +1,193 @@
+"""Which trials train together, and why some cannot: decided before anything is trained."""
+
+import inspect
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch.callbacks import Callback, ProgressBar
+
+from trialstack.data import ImageDataModule
+from trialstack.errors import UserError
+from trialstack.models import MLP
+from trialstack.optimizers import OPTIMIZERS, complete_settings
+from trialstack.runs import Run
+
+log = logging.getLogger(__name__)
+
+VARYING = {
+    "": {"seed", "folder", "resume", "test", "logger", "engine"},
+    "model": {"dropout", "init"},
+    "optimizer": {"lr", "momentum", "weight_decay", "betas", "eps"},
+    "schedule": {
+        "warmup_epochs", "eta_min", "step_size", "gamma", "max_lr", "pct_start", "div_factor", "final_div_factor"
+    },
+}  # fmt: skip
+"""Keys of the config and of its groups in which the trials of a stack may differ."""
+
+_TRAINER = {
+    "accelerator", "devices", "strategy", "precision", "max_epochs", "max_time", "limit_train_batches",
+    "limit_val_batches", "limit_test_batches", "limit_predict_batches", "check_val_every_n_epoch", "fast_dev_run",
+    "deterministic", "benchmark", "inference_mode", "log_every_n_steps", "enable_progress_bar", "enable_model_summary",
+    "enable_checkpointing", "num_sanity_val_steps", "profiler", "num_nodes", "min_epochs", "default_root_dir",
+}  # fmt: skip
+"""Arguments of the Trainer that mean the same to a stack."""
+
+_STEP_HOOKS = (
+    "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
+    "on_train_batch_start", "on_train_batch_end",
+)  # fmt: skip
+_WATCHING = (ProgressBar, callbacks.Timer, callbacks.ModelCheckpoint, callbacks.DeviceStatsMonitor)
+"""Callbacks that look at batches and change nothing."""
+
+_CHANGING = (
+    callbacks.BaseFinetuning,
+    callbacks.BatchSizeFinder,
+    callbacks.GradientAccumulationScheduler,
+    callbacks.LearningRateFinder,
+    callbacks.ModelPruning,
+    callbacks.StochasticWeightAveraging,
+)
+"""Callbacks that change how a module trains."""
+
+
+def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
+    """Return runs that train together, in the order of their first ones, and whether they train as a stack.
+
+    Raises:
+        UserError: `engine=stacked` cannot train a run, or a run cannot go on with the engine that it began with.
+    """
+    together: dict[str, list[Run]] = {}
+    stacked: dict[str, bool] = {}
+    for run in runs:
+        reason = _why_eager(run)
+        key = str(run.folder) if reason or not _shareable(run) else _key(run)
+        together.setdefault(key, []).append(run)
+        stacked[key] = reason is None
+    return [(members, stacked[key]) for key, members in together.items()]
+
+
+def _why_eager(run: Run) -> str | None:
+    """Why a run trains on the eager engine; None if it does not."""
+    name = run.config["engine"]["name"]
+    began = None if run.checkpoint is None else run.checkpoint.get("engine", "eager")
+    reason = next(_reasons(run.config, run.callbacks), None)
+    if name == "eager":
+        return "engine=eager"
+    if reason is not None and name == "stacked":
+        raise UserError(f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use engine=eager")
+    if reason is not None and began == "stacked":
+        raise UserError(f"this run began on the stacked engine, which cannot train with {reason}; leave it out")
+    if reason is None and began == "eager":
+        reason = "a checkpoint of the eager engine"
+    if reason is not None:
+        log.info("engine: eager, the stacked one cannot train with %s", reason)
+    return reason
+
+
+def _reasons(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Iterator[str]:
+    """What the stacked engine cannot train with."""
+    yield from _model_reasons(config["model"])
+    yield from _optimizer_reasons(config["optimizer"])
+    yield from _data_reasons(config["data"])
+    yield from _trainer_reasons(config["trainer"])
+    for callback in callbacks:
+        yield from _callback_reasons(callback)
+
+
+def _model_reasons(model: Mapping[str, Any]) -> Iterator[str]:
+    if _class(model) not in (MLP, None):
+        yield f"model._target_={model['_target_']}, only with trialstack.models.MLP"
+
+
+def _optimizer_reasons(optimizer: Mapping[str, Any]) -> Iterator[str]:
+    kind = _class(optimizer)
+    if kind is None:
+        return
+    if kind not in OPTIMIZERS:
+        names = ", ".join(known.__name__ for known in OPTIMIZERS)
+        yield f"optimizer._target_={optimizer['_target_']}, only with {names}"
+        return
+    known, defaults = OPTIMIZERS[kind].arguments, complete_settings({"_target_": optimizer["_target_"]})
+    for name, value in complete_settings(optimizer).items():
+        if name not in known and value != defaults[name]:
+            yield f"optimizer.{name}={value}"
+
+
+def _data_reasons(data: Mapping[str, Any]) -> Iterator[str]:
+    if data.get("augment"):
+        yield "data.augment, which transforms images one by one"
+    kind = _class(data)
+    own = getattr(kind, "train_dataloader", ImageDataModule.train_dataloader)
+    if own is not ImageDataModule.train_dataloader:
+        yield f"data._target_={data['_target_']}, which has its own train_dataloader"
+
+
+def _trainer_reasons(trainer: Mapping[str, Any]) -> Iterator[str]:
+    devices, accelerator = trainer["devices"], trainer["accelerator"]
+    if trainer["strategy"] not in ("auto", "single_device"):
+        yield f"trainer.strategy={trainer['strategy']}"
+    if _device_count(devices, accelerator) > 1:
+        yield f"trainer.devices={devices}, only with one device"
+    if _device_type(accelerator) not in ("cpu", "cuda"):
+        yield f"trainer.accelerator={accelerator}, only with the CPU and CUDA"
+    if str(trainer["precision"]) not in ("32", "32-true", "64", "64-true"):
+        yield f"trainer.precision={trainer['precision']}, only with 32-true and 64-true"
+    defaults = inspect.signature(Trainer.__init__).parameters
+    for name, value in trainer.items():
+        default = defaults[name].default if name in defaults else None
+        if name not in _TRAINER and value not in (None, False, default):
+            yield f"trainer.{name}={value}"
+
+
+def _device_type(accelerator: str) -> str:
+    if accelerator == "cpu":
+        return "cpu"
+    current = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator in ("auto", "gpu"):
+        return "cpu" if current is None else current.type
+    return accelerator
+
+
+def _device_count(devices: Any, accelerator: str) -> int:
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1):
+        return torch.cuda.device_count() if _device_type(accelerator) == "cuda" else 1
+    return int(devices)
+
+
+def _callback_reasons(callback: Callback) -> Iterator[str]:
+    name = f"the callback {type(callback).__name__}"
+    if isinstance(callback, _CHANGING):
+        yield f"{name}, which changes how a module trains"
+    for hook in _STEP_HOOKS:
+        overridden = getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
+        if overridden and not isinstance(callback, _WATCHING):
+            yield f"{name}, which acts on every optimizer step ({hook})"
+
+
+def _class(config: Mapping[str, Any]) -> type[Any] | None:
+    """The class of a `_target_`; None if there is none, which is an error where it is built."""
+    try:
+        return get_class(str(config.get("_target_")))
+    except Exception:
+        return None
+
+
+def _shareable(run: Run) -> bool:
+    return all(isinstance(callback, ProgressBar) for callback in run.callbacks)
+
+
+def _key(run: Run) -> str:
+    """What the runs of a stack have in common."""
+    common = {name: value for name, value in run.config.items() if name not in VARYING[""]}
+    for group in ("model", "optimizer", "schedule"):
+        common[group] = {name: value for name, value in run.config[group].items() if name not in VARYING[group]}
+    return json.dumps(
+        {**common, "steps": run.config["engine"]["steps_per_execution"], "epochs": run.epochs}, sort_keys=True
+    )
