@@ -5,7 +5,7 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint tensorboard clean
+.PHONY: help train test lint bench tensorboard clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -21,6 +21,9 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+bench: $(VENV)/.installed-bench ## time an epoch against JAX, Keras, PyTorch and Lightning (half an hour), into benchmarks/
+	$(PYTHON) -m benchmarks.bench $(ARGS)
+
 tensorboard: $(VENV)/.installed ## look at every run under outputs/ on http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir outputs $(ARGS)
 
@@ -35,6 +38,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(PYTHON)
 	$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.installed
+$(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-bench: $(VENV)/.installed-%: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	@touch $@

@@ -62,6 +62,18 @@ def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, cou
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_a_wide_product_is_the_same_in_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = networks(1, [7])
+    index = torch.arange(16).view(1, 2, 8)
+    whole, halved = stack(made), stack(made)
+    whole.halves, halved.halves = False, True
+    monkeypatch.setattr("trialstack.stack.HALVED_WEIGHTS", 100)  # the first layer has 140
+    for built in (whole, halved):
+        built.train(index, epoch=0, number=0, start=0)
+    torch.testing.assert_close(halved.parameters, whole.parameters, rtol=1e-12, atol=1e-12)
+    assert not torch.equal(halved.parameters, whole.parameters)
+
+
 def test_trials_with_other_seeds_get_their_own_minibatches() -> None:
     made = networks(3, [6])
     built = stack(made)

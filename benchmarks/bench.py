@@ -1,0 +1,125 @@
+"""Time an epoch of everything that trains the articles' networks: `make bench`, or `python -m benchmarks.bench --help`.
+
+Every rival is a process that waits for its turn; a round is an epoch of each. So a ratio compares epochs that ran
+seconds apart, and its median over rounds is robust where times are not. Warm-up rounds come first and are not counted.
+The results go to benchmarks/raw/TASK-DEVICE.json, and RESULTS.md is made of all such files.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.gate import Rival
+from benchmarks.report import write_report
+from benchmarks.task import PRODUCT_SIZE, TASKS, Task, prepare
+from trialstack.results import git_commit
+
+FOLDER = Path(__file__).parent
+PEAK = "matrix product"
+
+
+def rivals() -> list[Rival]:
+    """Every rival, new."""
+    return [
+        Rival(PEAK, "peak"),
+        Rival("template: PIL, DataLoader, Lightning, torchmetrics", "template"),
+        Rival("Lightning, tensors in memory, torchmetrics", "in_memory"),
+        Rival("Keras, TensorFlow", "keras_fit"),
+        Rival("Keras, TensorFlow, steps_per_execution=64", "keras_fit", steps_per_execution=64),
+        Rival("PyTorch loop, tensors in memory", "torch_loop"),
+        Rival("JAX, jit of a scan", "jax_scan"),
+        Rival("eager engine", "engines", engine="eager"),
+        Rival("stacked engine", "engines", engine="stacked"),
+        *(
+            Rival(f"stack of {trials}, {seeds}", "engines", engine="stacked", trials=trials, seeds=seeds.split()[0])
+            for trials in (4, 8, 64)
+            for seeds in ("one seed", "many seeds")
+        ),
+    ]
+
+
+def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
+    """Return rounds of seconds a trial and epoch by rival, and all that they depend on."""
+    commit, data, running = git_commit(), prepare(task), []
+    for rival in rivals():
+        if chosen in rival.name or rival.name == PEAK:
+            if rival.start(task):
+                running.append(rival)
+            else:
+                print(f"left out: {rival.name}; is `pip install -e '.[bench]'` done?", file=sys.stderr)
+    for turn in range(task.epochs):
+        for rival in running:
+            seconds = rival.epoch()
+            if turn >= warmup:
+                rival.seconds.append(seconds)
+            print(f"{task.name} round {turn + 1}/{task.epochs} {seconds:9.3f} s  {rival.name}", flush=True)
+    for rival in running:
+        rival.stop()
+    return {
+        "task": {name: value for name, value in vars(task).items() if name != "folder"} | {"flop": task.flop},
+        "data": data,
+        "warmup": warmup,
+        "date": time.strftime("%Y-%m-%d"),
+        "command": "python -m benchmarks.bench " + " ".join(sys.argv[1:]),
+        "git": commit,
+        "hardware": hardware(),
+        "versions": versions(),
+        "flop_per_second": [10 * 2 * PRODUCT_SIZE**3 / seconds for seconds in running[0].seconds],
+        "rivals": [
+            {"name": rival.name, "trials": rival.trials, "seconds": rival.seconds, "peak_gib": rival.peak_gib}
+            for rival in running[1:]
+        ],
+    }
+
+
+def hardware() -> str:
+    import torch  # not above: a process with torch cannot load TensorFlow
+
+    from trialstack.devices import device_name
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return f"{device_name(device)}, {os.cpu_count()} CPU cores"
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("torch", "lightning", "torchmetrics", "torchvision", "jax", "keras", "tensorflow", "numpy"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=TASKS, help="one of the networks; both without it")
+    parser.add_argument("--rivals", default="", help="only those with this in their name")
+    parser.add_argument("--epochs", type=int, default=4, help="measured ones")
+    parser.add_argument("--warmup", type=int, default=1, help="epochs before those")
+    parser.add_argument("--samples", type=int, default=60_000, help="of the training set")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of raw/ and RESULTS.md")
+    options = parser.parse_args()
+    for task in TASKS.values():
+        if options.task in (None, task.name):
+            epochs = options.warmup + options.epochs
+            with TemporaryDirectory() as folder:
+                sized = dataclasses.replace(task, samples=options.samples, epochs=epochs, folder=Path(folder))
+                result = measure(sized, options.rivals, options.warmup)
+            kind = result["hardware"].partition(" ")[0].partition(":")[0]
+            file = options.output / "raw" / f"{task.name}-{kind}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(result, indent=1) + "\n")
+    write_report(options.output)
+
+
+if __name__ == "__main__":
+    main()

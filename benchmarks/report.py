@@ -1,0 +1,61 @@
+"""RESULTS.md from the raw results: what the numbers are, on what, against what."""
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.task import PRODUCT_SIZE, VALIDATION
+
+REFERENCE = "stacked engine"
+
+INTRODUCTION = """# Benchmark results
+
+Seconds of an epoch, for one trial, with validation on 5,000 samples, batch 32, float32. The engines and Lightning also
+write TensorBoard logs and checkpoints. Times are medians with the lowest and the highest; ratios are medians of the
+ratios within a round, in which every rival trains one epoch. "Arithmetic" is the time that the epoch's matrix products
+would take at the rate of a {size}³ float32 product, which is measured in every round too. Written by `make bench`;
+raw numbers in `raw/`.
+"""
+
+
+def write_report(folder: Path) -> None:
+    """Write `RESULTS.md` from all of `raw/*.json` in `folder`."""
+    parts = [INTRODUCTION.format(size=PRODUCT_SIZE)]
+    parts += [section(json.loads(file.read_text())) for file in sorted((folder / "raw").glob("*.json"))]
+    (folder / "RESULTS.md").write_text("\n".join(parts))
+
+
+def section(result: dict[str, Any]) -> str:
+    """Return the section of one network on one machine."""
+    task, rates = result["task"], result["flop_per_second"]
+    arithmetic = [task["flop"] / rate for rate in rates]
+    reference = next((r["seconds"] for r in result["rivals"] if r["name"] == REFERENCE), None)
+    shape = "-".join(map(str, (784, *task["hidden"], 10)))
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        f"## {task['name']}: {shape}, {task['optimizer']}, dropout {task['dropout']}",
+        "",
+        f"{result['hardware']}; {result['data']}, {task['samples'] - VALIDATION:,} training samples; {result['date']}, "
+        f"commit {(result['git'] or '')[:12]}; {versions}.",
+        "",
+        f"`{result['command']}`: {len(rates)} epochs after {result['warmup']} of warm-up. "
+        f"Products at {median(rates) / 1e9:.0f} GFLOP/s ({min(rates) / 1e9:.0f} to {max(rates) / 1e9:.0f}); "
+        f"arithmetic is {task['flop'] / 1e9:.1f} GFLOP, {median(arithmetic):.3f} s.",
+        "",
+        "| rival | s/epoch | lowest to highest | / stacked engine | / arithmetic | peak memory, GiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for rival in sorted(result["rivals"], key=lambda rival: -median(rival["seconds"])):
+        seconds = rival["seconds"]
+        to_reference = f"{paired(seconds, reference):.2f}" if reference else ""
+        lines.append(
+            f"| {rival['name']} | {median(seconds):.3f} | {min(seconds):.3f} to {max(seconds):.3f} | {to_reference} | "
+            f"{paired(seconds, arithmetic):.2f} | {rival['peak_gib']:.1f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def paired(seconds: list[float], others: list[float]) -> float:
+    """Return the median of the ratios within rounds."""
+    return median(one / other for one, other in zip(seconds, others, strict=True))
