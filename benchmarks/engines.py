@@ -1,19 +1,17 @@
 """This project's engines, as `train.py` runs them: validation, TensorBoard, metrics.csv, checkpoints, progress bar."""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 
 from benchmarks.gate import Gate
 from benchmarks.task import BATCH_SIZE, VALIDATION, Task, arrays
 from trialstack.data import Arrays, ImageDataModule
 from trialstack.progress import EpochBar
 from trialstack.training import train as train_trials
-from trialstack.trials import Trial
+from trialstack.trials import compose_trial
 
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -46,25 +44,20 @@ class GateBar(EpochBar):
 def train(task: Task, gate: Gate, engine: str, trials: int = 1, seeds: str = "one") -> None:
     """Train trials that differ in their learning rates or in their seeds."""
     BenchmarkData.task, GateBar.gate = task, gate
-    with TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
-        os.environ["HYDRA_FULL_ERROR"] = "1"
-        configs = [
-            compose(
-                "train",
-                [
-                    f"model={task.name}",
-                    f"engine={engine}",
-                    "data._target_=benchmarks.engines.BenchmarkData",
-                    f"data.val_size={VALIDATION}",
-                    f"data.batch_size={BATCH_SIZE}",
-                    "callbacks.progress._target_=benchmarks.engines.GateBar",
-                    f"trainer.max_epochs={task.epochs}",
-                    "test=false",
-                    f"seed={1 if seeds == 'one' else trial + 1}",
-                    f"optimizer.lr={(0.01 if task.optimizer == 'sgd' else 0.001) * (1 + 0.01 * trial)}",
-                    f"folder={folder}/{trial}",
-                ],
-            )
-            for trial in range(trials)
-        ]
-        train_trials([Trial(config, Path(config.folder)) for config in configs])
+    rate = 0.01 if task.optimizer == "sgd" else 0.001
+    common = (
+        f"model={task.name}",
+        f"engine={engine}",
+        "data._target_=benchmarks.engines.BenchmarkData",
+        f"data.val_size={VALIDATION}",
+        f"data.batch_size={BATCH_SIZE}",
+        "callbacks.progress._target_=benchmarks.engines.GateBar",
+        f"trainer.max_epochs={task.epochs}",
+        "test=false",
+    )
+    with TemporaryDirectory() as folder:
+        made = []
+        for trial in range(trials):
+            own = (f"seed={trial + 1 if seeds == 'many' else 1}", f"optimizer.lr={rate * (1 + 0.01 * trial)}")
+            made.append(compose_trial([*common, *own], Path(folder) / str(trial), CONF))
+        train_trials(made)

@@ -65,6 +65,17 @@ def test_the_python_example_loads_a_checkpoint(command: Callable[..., Ended]) ->
     assert len(scope["names"]) == 5
 
 
+def test_the_python_example_trains_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    [example] = [block for language, block in BLOCKS if language == "python" and "train(trials)" in block]
+    exec(example, {})
+    printed = [line for line in capsys.readouterr().out.splitlines() if "completed 0." in line]
+    assert [line.split()[0] for line in printed] == ["0.3", "0.1", "0.03", "0.01"]
+
+
 def test_every_group_and_option_is_in_its_table() -> None:
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name != "hydra":

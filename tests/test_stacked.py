@@ -14,13 +14,13 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from tests.conftest import composed
+from tests.conftest import ROOT, composed
 from tests.test_runs import metrics, weights
 from trialstack.classifier import Classifier
-from trialstack.errors import Interrupted
+from trialstack.errors import Interrupted, UserError
 from trialstack.results import Result
 from trialstack.training import train
-from trialstack.trials import Trial
+from trialstack.trials import Trial, compose_trial, resume_trial
 
 SMALL = ("model.hidden=[16,12]", "trainer.max_epochs=2", "test=false")
 DOUBLE = (*SMALL, "trainer.precision=64-true")
@@ -86,9 +86,12 @@ FIVE = [
 ]
 
 
-def stack_of(folder: Path, trials: Sequence[Sequence[str]], *common: str, resume: bool = False) -> list[Trial]:
-    made = [composed(folder / str(number), *common, *trial) for number, trial in enumerate(trials)]
-    return [Trial(trial.config, trial.folder, resume=resume) for trial in made]
+def stack_of(folder: Path, trials: Sequence[Sequence[str]], *common: str) -> list[Trial]:
+    quiet = ("callbacks=none", "logger=none")
+    return [
+        compose_trial([*quiet, *common, *trial], folder / str(number), ROOT / "conf")
+        for number, trial in enumerate(trials)
+    ]
 
 
 @pytest.mark.parametrize("group", ["optimizer=sgd", "optimizer=adam"])
@@ -153,22 +156,12 @@ def test_an_interrupted_stack_resumes_to_bit_equal_weights(
     for number in range(len(trials)):
         result = json.loads((tmp_path / "stopped" / str(number) / "result.json").read_text())
         assert (result["status"], result["epochs"]) == ("interrupted", 2)
-    train(hydra_folders(stack_of(tmp_path / "stopped", trials, *common, resume=True)))
+    train([resume_trial(tmp_path / "stopped" / str(number)) for number in range(len(trials))])
     for number in range(len(trials)):
         for name in ("best", "last"):
             assert same(*(weights(tmp_path / time / str(number), name) for time in ("whole", "stopped")))
         whole, stopped = metrics(tmp_path / "whole" / str(number)), metrics(tmp_path / "stopped" / str(number))
         assert [row | {"seconds": ""} for row in whole] == [row | {"seconds": ""} for row in stopped]
-
-
-def hydra_folders(trials: list[Trial]) -> list[Trial]:
-    """Give folders the config that Hydra would have left there."""
-    from omegaconf import OmegaConf
-
-    for trial in trials:
-        (trial.folder / ".hydra").mkdir(exist_ok=True)
-        OmegaConf.save(trial.config, trial.folder / ".hydra" / "config.yaml")
-    return trials
 
 
 def test_a_killed_stack_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +174,7 @@ def test_a_killed_stack_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch:
         with pytest.raises(Interrupted):
             train(stack_of(tmp_path / "killed", trials, *common))
     assert [path.name for path in (tmp_path / "killed/0/checkpoints").iterdir()] == ["stack.ckpt"]
-    train(hydra_folders(stack_of(tmp_path / "killed", trials, *common, resume=True)))
+    train([resume_trial(tmp_path / "killed" / str(number)) for number in range(2)])
     for number in range(2):
         for name in ("best", "last"):
             assert same(*(weights(tmp_path / time / str(number), name) for time in ("whole", "killed")))
@@ -226,7 +219,7 @@ def test_every_trial_of_a_stack_leaves_what_a_run_leaves(tmp_path: Path) -> None
     trials = stack_of(tmp_path, [["seed=1"], ["seed=2"]], *SMALL, logger, "test=true")
     for result, trial in zip(train(trials), trials, strict=True):
         names = {path.name for path in trial.folder.iterdir() if "tfevents" not in path.name}
-        assert names == {"checkpoints", "metrics.csv", "result.json", "hparams.yaml"}
+        assert names == {".hydra", "checkpoints", "metrics.csv", "result.json", "hparams.yaml"}
         assert any("tfevents" in path.name for path in trial.folder.iterdir())
         assert 0 < result.metrics["test/acc"] < 1
         best = Classifier.load_from_checkpoint(trial.folder / "checkpoints" / "best.ckpt", weights_only=True)
@@ -262,3 +255,21 @@ def test_lightnings_callbacks_find_the_usual_names(tmp_path: Path, monkeypatch: 
     assert trainer.global_step == 2 * 38
     [kept] = (tmp_path / "kept").iterdir()
     Classifier.load_from_checkpoint(kept, weights_only=True)
+
+
+def test_a_composed_trial_is_checked_and_never_shares_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be a number of at least 0, got -1"):
+        stack_of(tmp_path, [["optimizer.lr=-1"]])
+    assert not (tmp_path / "0").exists()
+    stack_of(tmp_path, [["seed=1"]])
+    with pytest.raises(UserError, match="already holds a run"):
+        stack_of(tmp_path, [["seed=2"]])
+
+
+def test_a_damaged_checkpoint_of_a_stack_is_named(tmp_path: Path) -> None:
+    trials = stack_of(tmp_path, [["seed=1"], ["seed=2"]], *SMALL)
+    file = trials[0].folder / "checkpoints" / "stack.ckpt"
+    file.parent.mkdir()
+    file.write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"stack.ckpt is damaged or no checkpoint"):
+        train([resume_trial(trial.folder) for trial in trials])

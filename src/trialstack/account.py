@@ -34,7 +34,9 @@ class Account(Callback):
         shown = {part: self.seconds[part] for part in PARTS}
         shown["other"] = total - sum(shown.values())
         parts = sorted(shown.items(), key=lambda part: -part[1])
-        return f"{total:.1f} s: " + ", ".join(f"{part} {seconds:.1f}" for part, seconds in parts if seconds >= 0.05)
+        return f"{total:.1f} s, of which " + ", ".join(
+            f"{part} {seconds:.1f}" for part, seconds in parts if seconds >= 0.05
+        )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()

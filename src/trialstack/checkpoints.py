@@ -83,15 +83,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, it is damaged, or something else wrote it.
     """
+    checkpoint = load(path)
+    expected = {"spec", "model", "optimizer", "schedule", "seed"}
+    if not isinstance(checkpoint, dict) or set(checkpoint.get("hyper_parameters", ())) != expected:
+        raise UserError(f"{path} was not written by trialstack; name a folder that `python train.py` made")
+    return checkpoint
+
+
+def load(path: Path) -> Any:
+    """Return what is in a checkpoint, its tensors on the CPU, without running code from the file.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; the run ended before its first epoch: train it anew") from None
     except Exception as error:
         raise UserError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}); restore it from a copy, or train anew"
         ) from error
-    expected = {"spec", "model", "optimizer", "schedule", "seed"}
-    if not isinstance(checkpoint, dict) or set(checkpoint.get("hyper_parameters", ())) != expected:
-        raise UserError(f"{path} was not written by trialstack; name a folder that `python train.py` made")
-    return checkpoint

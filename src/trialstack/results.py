@@ -26,7 +26,8 @@ class Result:
         engine: that trained it.
         stack_size: how many trials trained together.
         parameters: of the network.
-        seconds: of the last session: `startup` (imports and composition), `data`, `fit`, `test`, `total`.
+        seconds: of the last session, of the whole stack: `startup` (imports and composition), `data`, `training`,
+            `validation`, `logging`, `checkpoints`, `test`, `total`; `fit` is Trainer.fit with what is in it of these.
         versions: of Python and the packages that matter.
         device: that trained it.
         git: commit of the working directory, with `-dirty` where it had changes.
@@ -40,7 +41,7 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None
     epochs: int = 0
-    engine: str = "eager"
+    engine: str = ""
     stack_size: int = 1
     parameters: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from trialstack.account import Account
 from trialstack.atomic import replaced
-from trialstack.checkpoints import Best
+from trialstack.checkpoints import Best, load
 from trialstack.history import History
 from trialstack.stacked import StackedClassifier
 
@@ -88,8 +88,12 @@ def stack_file(folder: Path) -> Path:
 
 
 def split(file: Path) -> None:
-    """Replace a stack's checkpoint by those of its trials; a diverged trial keeps its last one before that."""
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    """Replace a stack's checkpoint by those of its trials; a diverged trial keeps the one that it had.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    checkpoint = load(file)
     stack = checkpoint.pop("callbacks")["StackCheckpoint"]
     states = checkpoint.pop("trials")
     for trial, (folder, state, callbacks) in enumerate(zip(stack["folders"], states, stack["callbacks"], strict=True)):
@@ -109,8 +113,9 @@ def _write_best(file: Path, folders: Sequence[str], states: Sequence[Mapping[str
 
 def _write(file: Path, checkpoint: Mapping[str, Any]) -> None:
     file = Path(os.path.normpath(file))
-    with replaced(file) as temporary:
-        torch.save(checkpoint, temporary)
+    if file.parent.parent.is_dir():  # else the trial has been removed since
+        with replaced(file) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 def _header(trainer: Trainer) -> dict[str, Any]:

@@ -57,9 +57,8 @@ class StackedClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.classifiers = list(
-            classifiers
-        )  # in a list, they are no submodules: their weights are only the initial ones
+        self.networks = [classifier.network for classifier in classifiers]  # for their initial weights alone
+        self.names = [[f"network.{name}" for name, _ in network.named_parameters()] for network in self.networks]
         self.settings: list[Mapping[str, Any]] = [dict(classifier.hparams) for classifier in classifiers]
         self.samples = samples
         self.chunks = chunks
@@ -79,9 +78,12 @@ class StackedClassifier(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Lay the trials out on the samples' device, in the trainer's precision."""
+        if self.parts:
+            return
         dtype = torch.float64 if self.trainer.precision == "64-true" else torch.float32
         by_seed = sorted(range(len(self.settings)), key=lambda trial: self._row(trial))
         self.parts = [self._part(list(trials), dtype) for trials in np.array_split(by_seed, self._part_count(dtype))]
+        self.networks.clear()
 
     def _row(self, trial: int) -> int:
         return self.chunks.seeds.index(self.settings[trial]["seed"])
@@ -90,13 +92,13 @@ class StackedClassifier(LightningModule):
         if self.samples.labels.is_cuda:
             return 1
         copies = 1 if self.settings[0]["optimizer"]["_target_"] == "torch.optim.SGD" else 4
-        parameters = sum(p.numel() for p in self.classifiers[0].network.parameters())
+        parameters = sum(p.numel() for p in self.networks[0].parameters())
         return min(len(self.settings), -(-len(self.settings) * parameters * copies * dtype.itemsize // PART_BYTES))
 
     def _part(self, trials: list[int], dtype: torch.dtype) -> Part:
         rows = [self._row(trial) for trial in trials]
         settings = [self.settings[trial] for trial in trials]
-        networks = [self.classifiers[trial].network for trial in trials]
+        networks = [self.networks[trial] for trial in trials]
         stack = Stack(
             [network for network in networks if isinstance(network, MLP)],
             [setting["seed"] for setting in settings],
@@ -175,10 +177,9 @@ class StackedClassifier(LightningModule):
     def weights(self, trial: int) -> dict[str, Any]:
         """Return what `Classifier.load_from_checkpoint` needs of a trial, copied to the CPU."""
         part, position = self._place(trial)
-        names = [f"network.{name}" for name, _ in self.classifiers[trial].network.named_parameters()]
         return {
             "engine": "stacked",
-            "state_dict": dict(zip(names, part.stack.read(part.stack.parameters, position), strict=True)),
+            "state_dict": dict(zip(self.names[trial], part.stack.read(part.stack.parameters, position), strict=True)),
             "hparams_name": "kwargs",
             "hyper_parameters": self.settings[trial],
         }

@@ -1,17 +1,19 @@
 """A trial: one composed config with one seed, and the folder that it writes to."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
-from trialstack.folders import composed
+from trialstack.folders import composed, remember
 from trialstack.rules import check
 
 
@@ -38,6 +40,37 @@ class Trial:
         values = OmegaConf.to_container(self.config, resolve=True)
         assert isinstance(values, dict)
         return {str(key): value for key, value in values.items()}
+
+
+def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
+    """Return the trial that `python train.py OVERRIDES` would train, to be written to a new `folder`.
+
+    Args:
+        overrides: as on the command line.
+        folder: the run folder.
+        conf: the folder of the config groups.
+
+    Raises:
+        UserError: a value breaks its rule, or `folder` holds a run already.
+    """
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        config = compose("train", [*overrides, f"folder={folder}"])
+    check(config)
+    if (folder / ".hydra").exists():
+        raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
+    remember(folder, config)
+    return Trial(config, folder, tuple(overrides))
+
+
+def resume_trial(folder: Path) -> Trial:
+    """Return the trial in `folder`, to go on from its last checkpoint.
+
+    Raises:
+        UserError: `folder` is no run folder.
+    """
+    config = composed(folder)
+    config.folder = str(folder)
+    return Trial(config, folder, resume=True)
 
 
 def composed_trial(config: DictConfig) -> Trial:

@@ -1,0 +1,48 @@
+"""The benchmark as it is run, on few random images and with few rivals."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.report import paired
+from benchmarks.task import TASKS
+from tests.conftest import ROOT
+
+
+def test_the_articles_arithmetic() -> None:
+    assert TASKS["mlp300"].flop == 2 * (266_200 + 266_200 + 31_000) * 55_000
+    assert TASKS["mlp128"].flop == 2 * (101_632 + 101_632 + 1_280) * 55_000
+
+
+def test_ratios_pair_the_epochs_of_a_round() -> None:
+    assert paired([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2.0
+
+
+def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> None:
+    options = (
+        "--task",
+        "mlp300",
+        "--samples",
+        "5320",
+        "--epochs",
+        "1",
+        "--rivals",
+        "engine",
+        "--output",
+        str(tmp_path),
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DATA_ROOT"}
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.bench", *options], cwd=ROOT, env=environment, check=True, timeout=200
+    )
+    [file] = (tmp_path / "raw").iterdir()
+    result = json.loads(file.read_text())
+    assert {rival["name"] for rival in result["rivals"]} == {"eager engine", "stacked engine"}
+    assert all(len(rival["seconds"]) == 1 and rival["peak_gib"] > 0 for rival in result["rivals"])
+    assert result["data"] == "random images"
+    assert {"torch", "lightning"} <= set(result["versions"])
+    report = (tmp_path / "RESULTS.md").read_text()
+    assert "| stacked engine |" in report
+    assert "| 1.00 |" in report
