@@ -30,12 +30,12 @@ def networks(count: int, hidden: Sequence[int], activation: str = "relu", dropou
     return made
 
 
-def stack(
-    made: Sequence[MLP], activation: str = "relu", lrs: Sequence[float] | None = None, dropouts: Sequence[float] = ()
-) -> Stack:
+def stack(made: Sequence[MLP], lrs: Sequence[float] | None = None, dropouts: Sequence[float] = ()) -> Stack:
     rates = lrs or [1.0] * len(made)
     settings = [{"_target_": "torch.optim.SGD", "lr": lr} for lr in rates]
-    built = Stack(made, range(len(made)), dropouts or [0.0] * len(made), activation, settings, samples(), torch.float64)
+    for network, dropout in zip(made, dropouts, strict=False):
+        network.dropout = dropout
+    built = Stack(made, range(len(made)), settings, samples(), torch.float64)
     built.begin_epoch(np.array([rates] * 20), 0)
     return built
 
@@ -53,7 +53,7 @@ def autograd_step(network: MLP, index: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("hidden", [[], [7], [7, 6], [7, 6, 5]])
 def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, count: int) -> None:
     made = networks(count, hidden, activation)
-    built = stack(made, activation)
+    built = stack(made)
     index = torch.randperm(SAMPLES)[:8]
     built.train(index.view(1, 1, 8), epoch=0, number=0, start=0)
     for trial, network in enumerate(made):
@@ -90,7 +90,7 @@ def test_trials_with_other_seeds_get_their_own_minibatches() -> None:
 def test_the_forward_pass_is_the_networks(count: int) -> None:
     made = networks(count, [6, 5], "gelu")
     images = samples().images
-    logits_SBC = stack(made, "gelu").forward(images.flatten(1))
+    logits_SBC = stack(made).forward(images.flatten(1))
     for trial, network in enumerate(made):
         torch.testing.assert_close(logits_SBC[trial], network(images).detach(), rtol=1e-12, atol=1e-12)
 
@@ -98,7 +98,7 @@ def test_the_forward_pass_is_the_networks(count: int) -> None:
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 def test_dropout_masks_values_and_gradients(activation: str) -> None:
     [network] = networks(1, [7, 6], activation)
-    built = stack([network], activation, dropouts=[0.4])
+    built = stack([network], dropouts=[0.4])
     index = torch.randperm(SAMPLES)[:8]
     masks = built._masks(epoch=2, number=3, steps=1, batch_size=8)
     images, labels = samples()
@@ -179,7 +179,7 @@ def test_a_replayed_graph_does_what_the_cpu_does() -> None:
     def trained(device: str) -> Stack:
         made = networks(3, [7, 6])
         settings = [{"_target_": "torch.optim.Adam", "lr": lr} for lr in (0.01, 0.02, 0.03)]
-        built = Stack(made, [0, 1, 2], [0.0] * 3, "relu", settings, samples().to(torch.device(device)), torch.float64)
+        built = Stack(made, [0, 1, 2], settings, samples().to(torch.device(device)), torch.float64)
         built.begin_epoch(np.array([[0.01, 0.02, 0.03]] * 30), 0)
         for chunk in range(6):
             built.train(torch.arange(40, device=device).roll(chunk).view(1, 5, 8), 0, chunk, 5 * chunk)

@@ -183,10 +183,22 @@ def test_a_killed_stack_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch:
         }  # fmt: skip
 
 
-def test_a_diverged_trial_is_marked_and_the_others_do_not_notice(tmp_path: Path) -> None:
-    lrs = [["optimizer.lr=0.1"], ["optimizer.lr=1e30"], ["optimizer.lr=0.05"]]
-    results = train(stack_of(tmp_path / "infected", lrs, *SMALL))
-    train(stack_of(tmp_path / "healthy", [["optimizer.lr=0.1"], ["optimizer.lr=0.2"], ["optimizer.lr=0.05"]], *SMALL))
+def test_a_trial_of_a_stack_goes_on_alone(tmp_path: Path) -> None:
+    common = (*DOUBLE, "optimizer=adam", "model.dropout=0.2")
+    train(stack_of(tmp_path, [["seed=1"], ["seed=2"]], *common))
+    trial = resume_trial(tmp_path / "1")
+    trial.config.trainer.max_epochs = 4
+    [result] = train([trial])
+    assert (result.status, result.epochs, result.stack_size) == ("completed", 4, 1)
+    alone = trained(tmp_path / "alone", *common, "seed=2", "trainer.max_epochs=4")
+    assert_close(weights(tmp_path / "1", "last"), alone)
+
+
+@pytest.mark.parametrize("group", ["optimizer=sgd", "optimizer=adam"])
+def test_a_diverged_trial_is_marked_and_the_others_do_not_notice(group: str, tmp_path: Path) -> None:
+    for name, lr in (("healthy", "0.2"), ("infected", "1e30")):
+        trials = [[f"optimizer.lr={rate}"] for rate in ("0.1", lr, "0.05")]
+        results = train(stack_of(tmp_path / name, trials, *SMALL, group))
     assert [result.status for result in results] == ["completed", "diverged", "completed"]
     assert results[1].reason == "the loss became NaN or infinite in epoch 1"
     assert results[1].epochs == 0

@@ -99,6 +99,8 @@ def test_several_devices_are_the_eager_engines(command: Command) -> None:
         ["trainer.precision=64-true"],
         ["+trainer.gradient_clip_val=null", "+trainer.accumulate_grad_batches=1", "trainer.deterministic=true"],
         ["callbacks=early_stopping"],
+        ["~model.dropout", "~model.activation", "~optimizer.momentum", "~optimizer.nesterov"],
+        ["+trainer.num_sanity_val_steps=2"],
         ["+trainer.limit_test_batches=1", "+trainer.log_every_n_steps=5"],
     ],
     ids=lambda overrides: " ".join(overrides),

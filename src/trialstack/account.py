@@ -52,6 +52,8 @@ class Account(Callback):
 
     def _close(self, part: str, trainer: Trainer) -> None:
         """End a part at a point between epochs, where waiting for a GPU delays nothing."""
+        if trainer.sanity_checking:
+            return
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize(trainer.strategy.root_device)
         now = time.perf_counter()

@@ -87,6 +87,13 @@ def build_optimizer(settings: Settings, weights: Tensor) -> StackedOptimizer:
     return kind([complete_settings(setting) for setting in settings], weights)
 
 
+def tensors_per_parameter(settings: Settings) -> int:
+    """Return how many numbers an optimizer keeps for each parameter, itself included."""
+    one = build_optimizer(settings, torch.zeros(len(settings), 1, 1))
+    kept = (one.weights, one.into, *one.state.values())
+    return len({tensor.data_ptr() for tensor in kept})
+
+
 def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return an `optimizer` group's arguments with torch's defaults for those that it lacks.
 

@@ -96,6 +96,11 @@ class Run:
         return True
 
     @property
+    def steps_per_execution(self) -> int:
+        """Of the stacked engine; configs of earlier versions have none."""
+        return int(self.config["engine"].get("steps_per_execution", 64))
+
+    @property
     def epochs(self) -> int:
         """Finished ones of the checkpoint."""
         return 0 if self.checkpoint is None else int(self.checkpoint["epoch"]) + 1

@@ -44,10 +44,8 @@ class Stack:
     """S trials: their parameters, their optimizer, and their losses and accuracies.
 
     Args:
-        networks: with the initial weights.
+        networks: with the initial weights; of equal shape and activation.
         seeds: of each trial's dropout.
-        dropouts: of each trial, the probability that a hidden unit is dropped in training.
-        activation: of all.
         optimizers: the `optimizer` group of each trial.
         samples: for training; everything else lies on their device.
         dtype: of weights and products.
@@ -57,15 +55,14 @@ class Stack:
         self,
         networks: Sequence[MLP],
         seeds: Sequence[int],
-        dropouts: Sequence[float],
-        activation: str,
         optimizers: Sequence[Mapping[str, Any]],
         samples: Samples,
         dtype: torch.dtype,
     ) -> None:
         self.size = len(networks)
-        self.seeds, self.dropouts = seeds, dropouts
-        self.activate, self.activate_backward = _ACTIVATIONS[activation]
+        self.seeds = seeds
+        self.dropouts = [network.dropout for network in networks]
+        self.activate, self.activate_backward = _ACTIVATIONS[networks[0].activation]
         self.images_nD, self.labels_n = samples.images.flatten(1), samples.labels
         device = self.labels_n.device
         linear = [layer for layer in networks[0] if isinstance(layer, nn.Linear)]

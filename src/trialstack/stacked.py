@@ -18,6 +18,7 @@ from trialstack.classifier import Classifier
 from trialstack.errors import Diverged
 from trialstack.models import MLP
 from trialstack.objective import improves
+from trialstack.optimizers import tensors_per_parameter
 from trialstack.schedules import learning_rates
 from trialstack.stack import Stack
 
@@ -91,9 +92,9 @@ class StackedClassifier(LightningModule):
     def _part_count(self, dtype: torch.dtype) -> int:
         if self.samples.labels.is_cuda:
             return 1
-        copies = 1 if self.settings[0]["optimizer"]["_target_"] == "torch.optim.SGD" else 4
+        tensors = tensors_per_parameter([settings["optimizer"] for settings in self.settings])
         parameters = sum(p.numel() for p in self.networks[0].parameters())
-        return min(len(self.settings), -(-len(self.settings) * parameters * copies * dtype.itemsize // PART_BYTES))
+        return min(len(self.settings), -(-len(self.settings) * parameters * tensors * dtype.itemsize // PART_BYTES))
 
     def _part(self, trials: list[int], dtype: torch.dtype) -> Part:
         rows = [self._row(trial) for trial in trials]
@@ -102,8 +103,6 @@ class StackedClassifier(LightningModule):
         stack = Stack(
             [network for network in networks if isinstance(network, MLP)],
             [setting["seed"] for setting in settings],
-            [setting["model"]["dropout"] for setting in settings],
-            settings[0]["model"]["activation"],
             [setting["optimizer"] for setting in settings],
             self.samples,
             dtype,
@@ -119,8 +118,12 @@ class StackedClassifier(LightningModule):
         steps, first = self.chunks.steps, self.global_step
         total = steps * (self.trainer.max_epochs or 0)
         for part in self.parts:
-            settings = [self.settings[trial] for trial in part.trials]
-            rates = [learning_rates(s["schedule"], s["optimizer"]["lr"], total, steps, first, steps) for s in settings]
+            bases = part.stack.optimizer.setting("lr")
+            schedules = [self.settings[trial]["schedule"] for trial in part.trials]
+            rates = [
+                learning_rates(schedule, float(base), total, steps, first, steps)
+                for schedule, base in zip(schedules, bases, strict=True)
+            ]
             part.stack.begin_epoch(np.stack(rates, axis=1), first)
             for trial, of_trial in zip(part.trials, rates, strict=True):
                 self.measured[trial]["lr"] = float(of_trial[-1])

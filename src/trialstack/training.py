@@ -162,7 +162,9 @@ class Fit:
                 run.write_result()
 
     def _continues(self) -> str:
-        return f"`{resume_command(self.runs[0].folder)}`" if self.alone else "the same trials with resume"
+        if self.alone:
+            return f"`{resume_command(self.runs[0].folder)}`"
+        return f"`train` with a `resume_trial` of each of the {len(self.runs)} folders"
 
     def _fail(self, status: str, reason: str) -> None:
         for run in self.runs:
@@ -304,7 +306,7 @@ class StackedFit(Fit):
             steps=epoch_steps(
                 -(-samples // data.batch_size), int(limits["fast_dev_run"]) or limits["limit_train_batches"]
             ),
-            steps_per_execution=self.config["engine"]["steps_per_execution"],
+            steps_per_execution=self.runs[0].steps_per_execution,
             device=data.train_samples.labels.device,
         )
         module = StackedClassifier(classifiers, data.train_samples, chunks, self.config["objective"])
