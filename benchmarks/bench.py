@@ -1,8 +1,8 @@
 """Time an epoch of everything that trains the articles' networks: `make bench`, or `python -m benchmarks.bench --help`.
 
-Every rival is a process that waits for its turn; a round is an epoch of each. So a ratio compares epochs that ran
-seconds apart, and its median over rounds is robust where times are not. Warm-up rounds come first and are not counted.
-The results go to benchmarks/raw/TASK-DEVICE.json, and RESULTS.md is made of all such files.
+Every rival is a process that is stopped until its turn; a round is an epoch of each. So a ratio compares epochs that
+ran seconds apart, and its median over rounds is robust where times are not. Warm-up rounds are not counted. The results
+go to benchmarks/raw/TASK-DEVICE.json, and RESULTS.md is made of all such files.
 """
 
 import argparse
@@ -48,21 +48,22 @@ def rivals() -> list[Rival]:
 
 def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
     """Return rounds of seconds a trial and epoch by rival, and all that they depend on."""
-    commit, data, running = git_commit(), prepare(task), []
-    for rival in rivals():
-        if chosen in rival.name or rival.name == PEAK:
-            if rival.start(task):
-                running.append(rival)
-            else:
+    commit, data = git_commit(), prepare(task)
+    entered = [rival for rival in rivals() if chosen in rival.name or rival.name == PEAK]
+    try:
+        running = [rival for rival in entered if rival.start(task)]
+        for rival in entered:
+            if rival not in running:
                 print(f"left out: {rival.name}; is `pip install -e '.[bench]'` done?", file=sys.stderr)
-    for turn in range(task.epochs):
-        for rival in running:
-            seconds = rival.epoch()
-            if turn >= warmup:
-                rival.seconds.append(seconds)
-            print(f"{task.name} round {turn + 1}/{task.epochs} {seconds:9.3f} s  {rival.name}", flush=True)
-    for rival in running:
-        rival.stop()
+        for turn in range(task.epochs):
+            for rival in running:
+                seconds = rival.epoch()
+                if turn >= warmup:
+                    rival.seconds.append(seconds)
+                print(f"{task.name} round {turn + 1}/{task.epochs} {seconds:9.3f} s  {rival.name}", flush=True)
+    finally:
+        for rival in entered:
+            rival.stop()
     return {
         "task": {name: value for name, value in vars(task).items() if name != "folder"} | {"flop": task.flop},
         "data": data,
@@ -103,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, help="one of the networks; both without it")
     parser.add_argument("--rivals", default="", help="only those with this in their name")
-    parser.add_argument("--epochs", type=int, default=4, help="measured ones")
+    parser.add_argument("--epochs", type=int, default=3, help="measured ones")
     parser.add_argument("--warmup", type=int, default=1, help="epochs before those")
     parser.add_argument("--samples", type=int, default=60_000, help="of the training set")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of raw/ and RESULTS.md")

@@ -5,10 +5,12 @@ import importlib
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from benchmarks.task import Task
@@ -48,6 +50,7 @@ class Rival:
         self.module = module
         self.options = options
         self.trials: int = options.get("trials", 1)
+        self.process: BaseProcess | None = None
         self.seconds: list[float] = []
         self.peak_gib = 0.0
 
@@ -59,22 +62,36 @@ class Rival:
         self.process.start()
         theirs.close()
         try:
-            return bool(self.connection.recv() == "ready")
+            ready = bool(self.connection.recv() == "ready")
         except EOFError:
             return False
+        self._signal(signal.SIGSTOP)
+        return ready
 
     def epoch(self) -> float:
-        """Train an epoch and return its seconds a trial."""
+        """Train an epoch and return its seconds a trial; the process is stopped at all other times."""
+        self._signal(signal.SIGCONT)
         self.connection.send("go")
         seconds, peak_gib = self.connection.recv()
+        self._signal(signal.SIGSTOP)
         self.peak_gib = peak_gib
         return float(seconds) / self.trials
 
     def stop(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self.connection.send("end")
+        """End the process, in whatever state it is."""
+        if self.process is None:
+            return
+        if self.process.is_alive():
+            self._signal(signal.SIGCONT)
+            with contextlib.suppress(BrokenPipeError):
+                self.connection.send("end")
         self.process.join(20)
         self.process.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
 
 
 def _run(connection: Connection, module: str, task: Task, options: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ class Task:
     optimizer: str
     dataset: str
     samples: int = 60_000
-    epochs: int = 5
+    epochs: int = 4
     folder: Path = Path()
 
     @property
