@@ -1,8 +1,11 @@
 """Commands run in this process, small datasets, and trials that take a second."""
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # two workers with two threads each on two cores would wait for each other
+
 import gzip
 import hashlib
-import os
 import runpy
 import subprocess
 import sys
