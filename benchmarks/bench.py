@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--rivals", default="", help="only those with this in their name")
     parser.add_argument("--epochs", type=int, default=3, help="measured ones")
     parser.add_argument("--warmup", type=int, default=1, help="epochs before those")
-    parser.add_argument("--samples", type=int, default=60_000, help="of the training set")
+    parser.add_argument("--samples", type=int, default=60_000, help="of the training set, 5,000 of which validate")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of raw/ and RESULTS.md")
     options = parser.parse_args()
     for task in TASKS.values():

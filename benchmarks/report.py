@@ -39,7 +39,7 @@ def section(result: dict[str, Any]) -> str:
         f"{result['hardware']}; {result['data']}, {task['samples'] - VALIDATION:,} training samples; {result['date']}, "
         f"commit {(result['git'] or '')[:12]}; {versions}.",
         "",
-        f"`{result['command']}`: {len(rates)} epochs after {result['warmup']} of warm-up. "
+        f"`{result['command']}`: epochs measured: {len(rates)}, after {result['warmup']} of warm-up. "
         f"Products at {median(rates) / 1e9:.0f} GFLOP/s ({min(rates) / 1e9:.0f} to {max(rates) / 1e9:.0f}); "
         f"arithmetic is {task['flop'] / 1e9:.1f} GFLOP, {median(arithmetic):.3f} s.",
         "",

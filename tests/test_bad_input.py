@@ -42,6 +42,13 @@ VALUES = [
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1; try seed=1"),
     ("objective=test/acc", "objective must be one of val/acc, val/loss, train/acc, train/loss, got 'test/acc'"),
     ("trainer.limit_val_batches=0", "objective=val/acc needs validation"),
+    ("trainer.limit_train_batches=0", "trainer.limit_train_batches must be above 0, got 0"),
+    (
+        "trainer.limit_train_batches=0.001",
+        "trainer.limit_train_batches >= 0.026 must hold (one of 38 minibatches), got 0.001",
+    ),
+    ("engine.steps_per_execution=0", "engine.steps_per_execution must be a whole number of at least 1, got 0"),
+    ("engine.name=turbo", "engine.name must be one of auto, stacked, eager, got 'turbo'"),
     ("resume=nowhere", "run folder nowhere does not exist"),
     ("schedule.warmup_epochs=50", "schedule.warmup_epochs < 1 must hold (trainer.max_epochs), got 50"),
     ("data.augment=crop", "data.augment must be a list of transforms, each with a _target_, got 'crop'"),

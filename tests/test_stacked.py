@@ -111,6 +111,20 @@ def test_a_trial_in_a_stack_is_the_trial_alone(order: list[int], group: str, tmp
             )
 
 
+def test_a_large_stack_writes_few_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    original = Trainer.save_checkpoint
+
+    def save(trainer: Trainer, *arguments: Any, **named: Any) -> None:
+        written.append(trainer.current_epoch + 1)
+        original(trainer, *arguments, **named)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", save)
+    monkeypatch.setattr("trialstack.stack_checkpoint.PAUSE", 1e9)
+    train(stack_of(tmp_path, FIVE[:2], *SMALL, "trainer.max_epochs=5"))
+    assert written == [1, 5]
+
+
 def test_a_large_stack_is_worked_through_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(stack_of(tmp_path / "whole", FIVE, *DOUBLE))
     monkeypatch.setattr("trialstack.stacked.PART_BYTES", 250_000)  # two trials or three
@@ -146,7 +160,7 @@ def interrupt_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupted_stack_resumes_to_bit_equal_weights(
     trials: list[list[str]], optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trialstack.stack_checkpoint.INTERVAL", 0.0)
+    monkeypatch.setattr("trialstack.stack_checkpoint.PAUSE", 0)
     common = (*SMALL, CHUNKS, optimizer, "schedule=cosine", "trainer.max_epochs=5")
     train(stack_of(tmp_path / "whole", trials, *common))
     with monkeypatch.context() as patch:
@@ -165,7 +179,7 @@ def test_an_interrupted_stack_resumes_to_bit_equal_weights(
 
 
 def test_a_killed_stack_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trialstack.stack_checkpoint.INTERVAL", 0.0)
+    monkeypatch.setattr("trialstack.stack_checkpoint.PAUSE", 0)
     trials, common = FIVE[:2], (*SMALL, CHUNKS, "trainer.max_epochs=4")
     train(stack_of(tmp_path / "whole", trials, *common))
     with monkeypatch.context() as patch:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trialstack.batches import epoch_order
+from trialstack.errors import UserError
 
 
 class ShuffledChunks:
@@ -65,5 +66,15 @@ class ShuffledChunks:
 
 
 def epoch_steps(minibatches: int, limit: int | float) -> int:
-    """Return the optimizer steps in an epoch under Lightning's `limit_train_batches`, a number or a part of them."""
-    return min(minibatches, limit) if isinstance(limit, int) else int(minibatches * limit)
+    """Return the optimizer steps in an epoch under Lightning's `limit_train_batches`, a number or a part of them.
+
+    Raises:
+        UserError: there are none.
+    """
+    steps = min(minibatches, limit) if isinstance(limit, int) else int(minibatches * limit)
+    if steps == 0:
+        raise UserError(
+            f"trainer.limit_train_batches >= {1 / minibatches:.2g} must hold (one of {minibatches} minibatches), "
+            f"got {limit}; try trainer.limit_train_batches=1.0"
+        )
+    return steps

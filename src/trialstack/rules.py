@@ -138,6 +138,8 @@ def check(config: DictConfig) -> None:
         raise UserError(
             f"objective={config.objective} needs validation, got trainer.limit_val_batches=0; try objective=train/loss"
         )
+    if not config.trainer.limit_train_batches:
+        raise UserError("trainer.limit_train_batches must be above 0, got 0: nothing would be trained; try 1.0")
     if config.schedule.get("warmup_epochs", 0) >= config.trainer.max_epochs:
         raise UserError(
             f"schedule.warmup_epochs < {config.trainer.max_epochs} must hold (trainer.max_epochs), got "

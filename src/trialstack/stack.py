@@ -250,7 +250,7 @@ class Totals:
 
     def finish(self) -> tuple[list[float], list[float]]:
         """Return mean losses [S] and accuracies [S] over the samples, and start anew."""
-        means = [(total / self.samples).to(self.dtype) for total in (self.loss_S, self.correct_S)]
+        means = [(total.double() / self.samples).to(self.dtype) for total in (self.loss_S, self.correct_S)]
         losses, accuracies = ([shortest(scalar) for scalar in mean.cpu()] for mean in means)
         self.loss_S.zero_()
         self.correct_S.zero_()

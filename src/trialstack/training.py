@@ -240,17 +240,14 @@ class Fit:
         """Say how a run that was not interrupted ended."""
         if diverged is not None:
             run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
-            log.warning("diverged: %s; try a smaller optimizer.lr", self._named(run, run.result.reason))
+            log.warning("diverged: %s (%s); try a smaller optimizer.lr", run.result.reason, os.path.relpath(run.folder))
             return
         run.result.status = "completed"
         if len(run.history.rows) < (trainer.max_epochs or 0):
             early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
             why = f"{self.config['objective']} no longer improved" if early else "trainer.max_time was over"
             run.result.reason = f"stopped after epoch {len(run.history.rows)} of {trainer.max_epochs}: {why}"
-            log.info(self._named(run, run.result.reason))
-
-    def _named(self, run: Run, message: str) -> str:
-        return message if self.alone else f"{os.path.relpath(run.folder)}: {message}"
+            log.info("%s (%s)", run.result.reason, os.path.relpath(run.folder))
 
     def _conclude(self, data: ImageDataModule) -> None:
         for run in self.runs:
