@@ -21,7 +21,7 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.installed-bench ## time an epoch against JAX, Keras, PyTorch and Lightning (half an hour), into benchmarks/
+bench: $(VENV)/.installed-bench ## time an epoch against JAX, Keras, PyTorch and Lightning (20 minutes), into benchmarks/
 	$(PYTHON) -m benchmarks.bench $(ARGS)
 
 tensorboard: $(VENV)/.installed ## look at every run under outputs/ on http://localhost:6006

@@ -148,8 +148,9 @@ def test_best_is_the_epoch_with_the_best_objective(command: Command) -> None:
     assert all(torch.equal(best[name], last[name]) for name in best)
 
 
-def test_a_diverged_run_keeps_its_best_checkpoint_and_ends_with_1(command: Command) -> None:
-    explode = ("schedule=step", "schedule.step_size=2", "schedule.gamma=1e30")
+@pytest.mark.parametrize("engine", ["stacked", "eager"])
+def test_a_diverged_run_keeps_its_best_checkpoint_and_ends_with_1(engine: str, command: Command) -> None:
+    explode = ("schedule=step", "schedule.step_size=2", "schedule.gamma=1e30", f"engine={engine}")
     ended = command("train.py", *QUICK, *explode, "hydra.run.dir=a")
     result = json.loads(Path("a/result.json").read_text())
     assert (ended.code, result["status"], result["epochs"], result["best_epoch"]) == (1, "diverged", 2, 2)

@@ -130,7 +130,8 @@ class Classifier(LightningModule):
         self._log_epoch("train", self.train_metrics)
         self._log({"lr": self._lr if self._lr is not None else float(self.trainer.optimizers[0].param_groups[0]["lr"])})
         if not all(math.isfinite(self.measured[0].get(f"{part}/loss", 0.0)) for part in ("train", "val")):
-            raise Diverged(self.current_epoch + 1)
+            self.diverged[0] = self.current_epoch + 1
+            raise Diverged(self.diverged[0])
 
     def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
         loss, accuracy = metrics.finish()

@@ -225,8 +225,8 @@ class Fit:
             log.info("resuming from %s", begin)
         try:
             trainer.fit(module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True)
-        except Diverged as error:
-            log.debug("%s", error)
+        except Diverged:
+            pass  # all trials; the module says when
         except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
             if trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise KeyboardInterrupt from None
