@@ -53,7 +53,7 @@ def by_stack(optimizer: Any, weights: Tensor, rates_KS: np.ndarray[Any, Any]) ->
         table_QKS = optimizer.table(rates_KS[first:end], first)
         for chunk in table_QKS.split(25, dim=1):
             for step in optimizer.steps(chunk):
-                gradient = gradients(weights) * optimizer.scale(step)
+                gradient = gradients(weights) * step[0]
                 keep = optimizer.begin(step)
                 optimizer.into.mul_(keep).add_(gradient)
                 optimizer.end(step)

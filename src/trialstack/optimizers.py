@@ -22,7 +22,7 @@ Number = float | Tensor
 """A number of each trial, [S, 1, 1] or [1, 1]; a float where all trials on a CPU have the same."""
 
 Step = Sequence[Any]
-"""The Q numbers of an optimizer step."""
+"""The Q numbers of an optimizer step; the first is what its gradients are multiplied by."""
 
 Settings = Sequence[Mapping[str, Any]]
 """The `optimizer` group of each trial."""
@@ -67,10 +67,6 @@ class StackedOptimizer:
             else:
                 rows.append(row_KS.to(self.weights.dtype).view(-1, *self.weights.shape[:-2], 1, 1).unbind())
         return list(zip(*rows, strict=True))
-
-    def scale(self, step: Step) -> Number:
-        """Return what a step's gradients are multiplied by."""
-        return 1.0
 
     def begin(self, step: Step) -> float:
         """Return what is left of `into` when gradients are added."""
@@ -123,10 +119,6 @@ class SGD(StackedOptimizer):
         rows = (scale, decay, self.momentum, -rates_KS, -rates_KS * self.momentum)
         return torch.from_numpy(np.stack(np.broadcast_arrays(*rows)))
 
-    def scale(self, step: Step) -> Number:
-        scale: Number = step[0]
-        return scale
-
     def begin(self, step: Step) -> float:
         _, decay, momentum, *_ = step
         if not self.state:
@@ -139,7 +131,7 @@ class SGD(StackedOptimizer):
             return momentum
         self.buffer.mul_(momentum)
         if self.decays:
-            _add(self.buffer, self.weights, decay)
+            add_scaled(self.buffer, self.weights, decay)
         return 1.0
 
     def end(self, step: Step) -> None:
@@ -147,13 +139,13 @@ class SGD(StackedOptimizer):
             return
         _, decay, momentum, negative_rate, negative_rate_momentum = step
         if not self.nesterov:
-            _add(self.weights, self.buffer, negative_rate)
+            add_scaled(self.weights, self.buffer, negative_rate)
             return
         if self.decays:
-            _add(self.into, self.weights, decay)
+            add_scaled(self.into, self.weights, decay)
         self.buffer.mul_(momentum).add_(self.into)
-        _add(self.weights, self.into, negative_rate)
-        _add(self.weights, self.buffer, negative_rate_momentum)
+        add_scaled(self.weights, self.into, negative_rate)
+        add_scaled(self.weights, self.buffer, negative_rate_momentum)
 
 
 class Adam(StackedOptimizer):
@@ -175,29 +167,29 @@ class Adam(StackedOptimizer):
         """Numbers of the fused kernel (learning rate, count of steps), or of the formula in `end`."""
         count = first + 1 + np.arange(len(rates_KS))[:, None]
         if self.fused:
-            return torch.from_numpy(np.stack(np.broadcast_arrays(rates_KS, count)))
+            return torch.from_numpy(np.stack(np.broadcast_arrays(1.0, rates_KS, count)))
         betas = np.array([setting["betas"] for setting in self.settings], dtype=np.float64)
         beta1, beta2 = betas.T
         correction1, correction2 = 1 - beta1**count, np.sqrt(1 - beta2**count)
         decay = 1 - rates_KS * self.weight_decay if self.decoupled else self.weight_decay
         eps = self.setting("eps") * correction2
-        rows = (decay, 1 - beta1, beta2, 1 - beta2, eps, -rates_KS * correction2 / correction1)
+        rows = (1.0, decay, 1 - beta1, beta2, 1 - beta2, eps, -rates_KS * correction2 / correction1)
         return torch.from_numpy(np.stack(np.broadcast_arrays(*rows)))
 
     def steps(self, table_QKS: Tensor) -> Sequence[Step]:
         if not self.fused:
             return super().steps(table_QKS)
-        rates_KS, counts_KS = table_QKS.tolist()
-        return [(rates, torch.tensor(counts[0])) for rates, counts in zip(rates_KS, counts_KS, strict=True)]
+        _, rates_KS, counts_KS = table_QKS.tolist()
+        return [(1.0, rates, torch.tensor(counts[0])) for rates, counts in zip(rates_KS, counts_KS, strict=True)]
 
     def begin(self, step: Step) -> float:
         return 0.0
 
     def end(self, step: Step) -> None:
         if self.fused:
-            self._end_fused(*step)
+            self._end_fused(*step[1:])
         else:
-            self._end_formula(*step)
+            self._end_formula(*step[1:])
 
     def _end_fused(self, rates: Sequence[float], count: Tensor) -> None:
         for rate, setting, (weights, gradients, exp_avg, exp_avg_sq) in zip(
@@ -216,11 +208,11 @@ class Adam(StackedOptimizer):
         if self.decoupled:
             self.weights.mul_(decay)
         elif self.decays:
-            _add(gradient, self.weights, decay)
+            add_scaled(gradient, self.weights, decay)
         exp_avg.lerp_(gradient, keep1)
-        _add(exp_avg_sq.mul_(beta2), gradient.square_(), keep2)
+        add_scaled(exp_avg_sq.mul_(beta2), gradient.square_(), keep2)
         denominator = torch.sqrt(exp_avg_sq, out=gradient).add_(eps)
-        _add(self.weights, torch.div(exp_avg, denominator, out=denominator), negative_rate)
+        add_scaled(self.weights, torch.div(exp_avg, denominator, out=denominator), negative_rate)
 
 
 class AdamW(Adam):
@@ -237,9 +229,6 @@ OPTIMIZERS: dict[type[torch.optim.Optimizer], type[StackedOptimizer]] = {
 }
 
 
-def _add(target: Tensor, source: Tensor, factor: Number) -> None:
-    """Add `factor` times `source` to `target`."""
-    if isinstance(factor, float):
-        target.add_(source, alpha=factor)
-    else:
-        target.addcmul_(source, factor)
+def add_scaled(target: Tensor, source: Tensor, factor: Number) -> Tensor:
+    """Add `factor` times `source` to `target`, and return that."""
+    return target.add_(source, alpha=factor) if isinstance(factor, float) else target.addcmul_(source, factor)
