@@ -31,13 +31,15 @@ GATHERED_ROWS = 512
 HALVED_WEIGHTS = 2**17
 """Weights of a layer from which on `Stack._linear` halves its product: faster at 784x300, slower at 784x128."""
 
-_aten = torch.ops.aten
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+_gelu_backward = torch.ops.aten.gelu_backward.grad_input
 _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
-    "relu": (torch.relu_, lambda gradient, before, after: _aten.threshold_backward.default(gradient, after, 0)),
-    "tanh": (torch.tanh_, lambda gradient, before, after: _aten.tanh_backward.default(gradient, after)),
-    "gelu": (gelu, lambda gradient, before, after: _aten.gelu_backward.default(gradient, before)),
+    "relu": (torch.relu_, lambda gradient, before, after: _relu_backward(gradient, after, 0, grad_input=gradient)),
+    "tanh": (torch.tanh_, lambda gradient, before, after: _tanh_backward(gradient, after, grad_input=gradient)),
+    "gelu": (gelu, lambda gradient, before, after: _gelu_backward(gradient, before, grad_input=gradient)),
 }
-"""Each activation, and the gradient before it from the gradient, the values before and the values after it."""
+"""Each activation, and the gradient before it from the gradient (overwritten), the values before and after it."""
 
 
 class Stack:
@@ -77,7 +79,7 @@ class Stack:
         self.optimizer = build_optimizer(optimizers, self.parameters)
         self.into = self.views(self.optimizer.into)
         self.table_QKS = torch.empty(0)
-        self.one_hot = torch.eye(self.widths[-1], device=device, dtype=dtype)
+        self.classes_C1 = torch.arange(self.widths[-1], device=device).unsqueeze(1)
         self.train_totals, self.val_totals = (Totals(self.size, self.parameters) for _ in range(2))
         single = self.size == 1
         self.halves = single and device.type == "cpu" and torch.get_num_threads() > 1
@@ -147,7 +149,7 @@ class Stack:
 
     def validate(self, images_BD: Tensor, labels_B: Tensor) -> None:
         """Add samples to `val_totals`."""
-        self.val_totals.add(self.forward(images_BD), labels_B.expand(self.size, -1))
+        self.val_totals.add(self.forward(images_BD).mT, labels_B.expand(self.size, -1))
         self.val_totals.samples += len(labels_B)
 
     def _masks(self, epoch: int, number: int, steps: int, batch_size: int) -> tuple[Tensor, ...]:
@@ -162,23 +164,23 @@ class Stack:
 
     def _steps(self, index_nKB: Tensor, table_QKS: Tensor, *masks_SKBH: Tensor) -> None:
         _, steps, batch_size = index_nKB.shape
-        labels_nKB = self.labels_n[index_nKB]
+        labels_KnB = self.labels_n[index_nKB].transpose(0, 1)
         masks = [self._by_step(mask) for mask in masks_SKBH]
-        logits = self.parameters.new_empty(steps, *self.lead, batch_size, self.widths[-1])
-        ones = self.parameters.new_ones(*self.lead, 1, batch_size)
+        by_step = (steps, *self.lead, self.widths[-1], batch_size)
+        logits = self.parameters.new_empty(by_step)
         scale_KS = table_QKS[0].to(self.parameters) / -batch_size
-        targets_KSBC = self.one_hot[labels_nKB.transpose(0, 1)] * scale_KS[..., None, None]
+        targets_KSCB = (labels_KnB.unsqueeze(-2) == self.classes_C1) * scale_KS[..., None, None]
+        ones = self.parameters.new_ones(*self.lead, 1, batch_size)
         for images, targets, kept, outputs, step in zip(
             self._minibatches(index_nKB),
-            targets_KSBC.view(steps, *self.lead, batch_size, -1).unbind(),
+            targets_KSCB.view(by_step).unbind(),
             zip(*masks, strict=True) if masks else [()] * steps,
             logits.unbind(),
             self.optimizer.steps(table_QKS),
             strict=True,
         ):
             self._step(images, targets, kept, outputs, ones, step)
-        labels_KSB = labels_nKB.transpose(0, 1).expand(steps, self.size, batch_size)
-        self.train_totals.add(logits.view(steps, self.size, batch_size, -1), labels_KSB)
+        self.train_totals.add(logits.view(targets_KSCB.shape), labels_KnB.expand(steps, self.size, batch_size))
 
     def _by_step(self, values_nK: Tensor) -> tuple[Tensor, ...]:
         return (values_nK[0] if self.size == 1 else values_nK.transpose(0, 1)).unbind()
@@ -197,7 +199,16 @@ class Stack:
     def _step(
         self, images: Tensor, targets: Tensor, masks: Sequence[Tensor], logits: Tensor, ones: Tensor, step: Step
     ) -> None:
-        """One optimizer step on a minibatch; `targets` are scaled as gradients are; `logits` are written."""
+        """One optimizer step on a minibatch.
+
+        Args:
+            images: [S, B, D].
+            targets: [S, C, B], scaled as gradients are: softmax is faster over a dimension that is not the last.
+            masks: of each hidden layer, [S, B, H]; none without dropout.
+            logits: [S, C, B], written.
+            ones: [S, 1, B].
+            step: its numbers.
+        """
         *hidden, (weights, bias) = self.layers
         inputs, passed = images, []
         for layer, (weights_below, bias_below) in enumerate(hidden):
@@ -205,8 +216,8 @@ class Stack:
             after = self.activate(before)
             passed.append((inputs, before, after))
             inputs = after * masks[layer] if masks else after
-        self.add_product(bias, inputs, weights, out=logits)
-        delta = add_scaled(targets, logits.softmax(-1), step[0] / targets.shape[-2])
+        self.add_product(bias, inputs, weights, out=logits.mT)
+        delta = add_scaled(targets, logits.softmax(-2), step[0] / targets.shape[-1]).mT
         gradients = [(inputs, delta)]
         for layer in range(len(hidden) - 1, -1, -1):
             delta = self.product(delta, self.transposed[layer + 1])
@@ -240,15 +251,16 @@ class Totals:
     def __init__(self, size: int, like: Tensor) -> None:
         self.loss_S = torch.zeros(size, device=like.device, dtype=torch.float64)
         self.correct_S = torch.zeros(size, device=like.device, dtype=torch.int64)
+        self.size = size
         self.samples = 0
         self.dtype = like.dtype
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Add logits [..., S, B, C] and labels [..., S, B]; the caller counts `samples`."""
-        losses = cross_entropy(logits.flatten(0, -2), labels.reshape(-1), reduction="none")
-        by_trial = (-1, *labels.shape[-2:])
-        self.loss_S += losses.view(by_trial).sum((0, 2), dtype=torch.float64)
-        self.correct_S += (logits.max(-1).indices == labels).view(by_trial).sum((0, 2))
+        """Add logits [..., S, C, B] and labels [..., S, B]; the caller counts `samples`."""
+        losses = cross_entropy(logits.flatten(0, -3), labels.flatten(0, -2), reduction="none").view(labels.shape)
+        correct = logits.max(-2).indices == labels
+        self.loss_S += losses.sum(-1, dtype=torch.float64).view(-1, self.size).sum(0)
+        self.correct_S += correct.sum(-1).view(-1, self.size).sum(0)
 
     def finish(self) -> tuple[list[float], list[float]]:
         """Return mean losses [S] and accuracies [S] over the samples, and start anew."""
