@@ -62,6 +62,24 @@ def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, cou
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("rates", [[0.01], [0.01, 0.03, 0.1]])
+@pytest.mark.parametrize("batch_size", [3, 6, 10])
+def test_samples_that_are_classified_with_certainty_change_no_bit(rates: list[float], batch_size: int) -> None:
+    made = [network.float() for network in networks(len(rates), [])]
+    for network in made:
+        linear = network[-1]
+        assert isinstance(linear, nn.Linear)
+        nn.init.zeros_(linear.weight)
+        linear.bias.data = torch.tensor([0.0, 1000.0, 0.0])
+    settings = [{"_target_": "torch.optim.SGD", "lr": rate} for rate in rates]
+    images, labels = samples()
+    built = Stack(made, range(len(made)), settings, Samples(images, torch.ones_like(labels)), torch.float32)
+    built.begin_epoch(np.array([rates]), 0)
+    before = built.parameters.clone()
+    built.train(torch.arange(batch_size).view(1, 1, -1), epoch=0, number=0, start=0)
+    assert torch.equal(built.parameters, before)
+
+
 def test_a_wide_product_is_the_same_in_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     made = networks(1, [7])
     index = torch.arange(16).view(1, 2, 8)

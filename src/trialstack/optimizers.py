@@ -179,8 +179,10 @@ class Adam(StackedOptimizer):
     def steps(self, table_QKS: Tensor) -> Sequence[Step]:
         if not self.fused:
             return super().steps(table_QKS)
-        _, rates_KS, counts_KS = table_QKS.tolist()
-        return [(1.0, rates, torch.tensor(counts[0])) for rates, counts in zip(rates_KS, counts_KS, strict=True)]
+        return [
+            (scales[0], rates, torch.tensor(counts[0]))
+            for scales, rates, counts in zip(*table_QKS.tolist(), strict=True)
+        ]
 
     def begin(self, step: Step) -> float:
         return 0.0

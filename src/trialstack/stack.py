@@ -168,8 +168,9 @@ class Stack:
         masks = [self._by_step(mask) for mask in masks_SKBH]
         by_step = (steps, *self.lead, self.widths[-1], batch_size)
         logits = self.parameters.new_empty(by_step)
-        scale_KS = table_QKS[0].to(self.parameters) / -batch_size
-        targets_KSCB = (labels_KnB.unsqueeze(-2) == self.classes_C1) * scale_KS[..., None, None]
+        table_QKS = torch.cat([table_QKS[:1] / batch_size, table_QKS[1:]])  # cross-entropy is a mean over samples
+        scale_KS = table_QKS[0].to(self.parameters)
+        targets_KSCB = (labels_KnB.unsqueeze(-2) == self.classes_C1) * -scale_KS[..., None, None]
         ones = self.parameters.new_ones(*self.lead, 1, batch_size)
         for images, targets, kept, outputs, step in zip(
             self._minibatches(index_nKB),
@@ -203,7 +204,7 @@ class Stack:
 
         Args:
             images: [S, B, D].
-            targets: [S, C, B], scaled as gradients are: softmax is faster over a dimension that is not the last.
+            targets: [S, C, B], negative, scaled as gradients are; softmax is faster over rows of samples.
             masks: of each hidden layer, [S, B, H]; none without dropout.
             logits: [S, C, B], written.
             ones: [S, 1, B].
@@ -217,7 +218,7 @@ class Stack:
             passed.append((inputs, before, after))
             inputs = after * masks[layer] if masks else after
         self.add_product(bias, inputs, weights, out=logits.mT)
-        delta = add_scaled(targets, logits.softmax(-2), step[0] / targets.shape[-1]).mT
+        delta = add_scaled(targets, logits.softmax(-2), step[0]).mT
         gradients = [(inputs, delta)]
         for layer in range(len(hidden) - 1, -1, -1):
             delta = self.product(delta, self.transposed[layer + 1])
