@@ -38,8 +38,10 @@ def wait_for_epoch(folder: Path, epoch: int, process: subprocess.Popen[str]) -> 
     raise AssertionError("the run did not get there in 30 s")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("trial", [TRIAL, EAGER])
+@pytest.mark.parametrize(
+    ("trial", "stop"),
+    [(TRIAL, signal.SIGKILL), (TRIAL, signal.SIGINT), (TRIAL, signal.SIGTERM), (EAGER, signal.SIGKILL)],
+)
 def test_a_stopped_run_resumes_to_bit_equal_weights(
     trial: tuple[str, ...], stop: signal.Signals, command: Command, process: Process, tmp_path: Path
 ) -> None:
@@ -156,7 +158,7 @@ def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trialstack.training.Fit._data", interrupt)
+    monkeypatch.setattr("trialstack.datasets.Datasets.load", interrupt)
     ended = command("train.py", "resume=a", "trainer.max_epochs=3")
     assert ended.code == 130
     assert "python train.py resume=a" in ended.err

@@ -184,7 +184,7 @@ def test_a_killed_stack_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch:
     train(stack_of(tmp_path / "whole", trials, *common))
     with monkeypatch.context() as patch:
         interrupt_after(2, patch)
-        patch.setattr("trialstack.stack_checkpoint.StackCheckpoint.finish", lambda self: None)  # as SIGKILL leaves it
+        patch.setattr("trialstack.stack_checkpoint.StackCheckpoint.finish", lambda *_: None)  # as SIGKILL leaves it
         with pytest.raises(Interrupted):
             train(stack_of(tmp_path / "killed", trials, *common))
     assert [path.name for path in (tmp_path / "killed/0/checkpoints").iterdir()] == ["stack.ckpt"]

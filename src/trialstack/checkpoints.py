@@ -90,14 +90,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load(path: Path) -> Any:
+def load(path: Path, mmap: bool = False) -> Any:
     """Return what is in a checkpoint, its tensors on the CPU, without running code from the file.
+
+    Args:
+        path: the file.
+        mmap: read tensors only when they are used.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; the run ended before its first epoch: train it anew") from None
     except Exception as error:

@@ -58,9 +58,11 @@ class Classifier(LightningModule):
         self._lr: float | None = None
         self.measured: list[dict[str, float]] = [{}]
         self.diverged: dict[int, int] = {}
-        self.train_metrics = EpochMetrics(num_classes)
-        self.val_metrics = EpochMetrics(num_classes)
-        self.test_metrics = EpochMetrics(num_classes)
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics: a classifier in a stack needs none."""
+        classes = len(self.spec.class_names)
+        self.train_metrics, self.val_metrics, self.test_metrics = (EpochMetrics(classes) for _ in range(3))
 
     @property
     def minibatches(self) -> int:
@@ -68,6 +70,9 @@ class Classifier(LightningModule):
 
     def minibatches_in(self, batch: Batch) -> int:
         return 1
+
+    def samples_in(self, batch: Batch) -> int:
+        return len(batch[1])
 
     def check_shapes(self) -> None:
         """Push two blank images through the network.

@@ -83,7 +83,7 @@ class ImageDataModule(LightningDataModule):
         train_images, train_labels, test_images, test_labels = arrays
         self.checksums = self._checksums(arrays)
         _check_arrays(arrays, self.dataset, len(self.class_names))
-        self._check_sizes(len(train_labels))
+        self.check_sizes(len(train_labels))
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         images_uint8 = _with_channels(train_images)
         mean, deviation = (0.0, 1.0) if self.normalize == "unit" else _moments(images_uint8[self.val_size :])
@@ -104,7 +104,13 @@ class ImageDataModule(LightningDataModule):
             self.spec.normalize(images_uint8.to(device)), torch.from_numpy(labels.astype(np.int64)).to(device)
         )
 
-    def _check_sizes(self, samples: int) -> None:
+    def check_sizes(self, samples: int | None = None) -> None:
+        """Check `val_size` and `batch_size` against the training set, by default the one that is there.
+
+        Raises:
+            UserError: they do not fit it.
+        """
+        samples = samples or len(self.val_samples.labels) + len(self.train_samples.labels)
         if self.val_size >= samples:
             raise UserError(
                 f"data.val_size < {samples} must hold (the training set of {self.dataset}), got {self.val_size}; "

@@ -10,8 +10,16 @@ class UserError(CompactHydraException):
     """
 
 
+class CannotWrite(UserError):
+    """The disk is full or cannot be written."""
+
+
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM during a run: exit code 130. The message is the command that resumes it."""
+
+
+class TrialsFailed(Exception):
+    """Trials of a sweep failed: exit code 1. The message is one line."""
 
 
 class Diverged(Exception):
@@ -20,3 +28,9 @@ class Diverged(Exception):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the loss became NaN or infinite in epoch {epoch}")
         self.epoch = epoch
+
+
+def reason(error: Exception) -> str:
+    """Return what an exception says, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.atomic import replaced
 from trialstack.cli import end, unwritable
 from trialstack.errors import UserError
-from trialstack.rules import check
+from trialstack.rules import check, resolved
 
 
 class ClaimFolder(Callback):
@@ -48,10 +48,13 @@ class ClaimFolder(Callback):
 
 
 def _check_job(config: DictConfig, folder: Path) -> None:
-    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    if "folder" in job:
+    if "folder" in config:
+        job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.update(job, "folder", str(folder))
-        check(job)
+        values = resolved(job)
+        check(values)
+        if values.get("dry_run"):
+            raise UserError("dry_run=true must be on the command line, got it from a config file; remove it there")
 
 
 def in_place(arguments: list[str]) -> list[str]:
@@ -60,6 +63,8 @@ def in_place(arguments: list[str]) -> list[str]:
     Raises:
         UserError: FOLDER is no run folder, or the command line changes more than the trainer.
     """
+    if "dry_run=true" in map(str.lower, arguments) and not {"-m", "--multirun"} & set(arguments):
+        return [*arguments, "--multirun"]  # a run is a sweep of one
     resume = next((a for a in arguments if a.startswith("resume=") and a != "resume=null"), None)
     if resume is None or "hydra.output_subdir=null" in arguments:  # in a process that another one started
         return arguments
@@ -110,27 +115,49 @@ def remember(folder: Path, config: DictConfig) -> None:
         OmegaConf.save(config, temporary)
 
 
-def requested_run(config: DictConfig) -> Path:
-    """Return the folder of a command's `run` key.
+def requested_run(config: DictConfig, key: str = "run") -> Path:
+    """Return the run folder in a command's `key`.
 
     Raises:
         UserError: it is not set, or is no run folder.
     """
-    if OmegaConf.is_missing(config, "run"):
-        raise UserError("run=FOLDER is needed, a folder that `python train.py` made; `ls -t outputs/runs` lists them")
-    folder = Path(str(config.run))
+    if OmegaConf.is_missing(config, key):
+        raise UserError(
+            f"{key}=FOLDER is needed, a folder that `python train.py` made; `ls -td outputs/*/*` lists the newest first"
+        )
+    folder = Path(str(config[key]))
     composed(folder)
     return folder
 
 
+def requested_sweep(config: DictConfig) -> Path:
+    """Return the folder of a command's `sweep` key, a name or a folder.
+
+    Raises:
+        UserError: it is not set, or there is no such sweep.
+    """
+    if OmegaConf.is_missing(config, "sweep"):
+        raise UserError("sweep=NAME is needed, of `python train.py -m sweep=NAME`; `ls -t outputs/sweeps` lists them")
+    name = str(config.sweep)
+    folder = Path(name) if "/" in name else Path("outputs/sweeps", name)
+    if not (folder / "sweep.json").exists():
+        raise UserError(f"{folder} is no sweep: sweep.json is missing; `ls -t outputs/sweeps` lists the sweeps")
+    return folder
+
+
+def lock_folder(folder: Path) -> Path:
+    """Return the folder that a process holds to train in `folder`: of a sweep's trial, the sweep's."""
+    return folder.parent if (folder.parent / "sweep.json").exists() else folder
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process.
+    """Hold `folder` for this process, which may hold it already.
 
     Raises:
         UserError: another process is training there.
     """
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / ".lock", is_singleton=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -140,7 +167,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
+        if lock.lock_counter == 1:
+            Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
         lock.release()
 
 

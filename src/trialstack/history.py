@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -43,6 +43,13 @@ class History:
         self.rows = state_dict["rows"]
 
 
+class Recorded(Protocol):
+    """What a Recorder needs of a run."""
+
+    history: History
+    loggers: list[Logger]
+
+
 class Recorder(Checkpoint):
     """Adds a row an epoch to the history of every trial that has not diverged.
 
@@ -50,14 +57,12 @@ class Recorder(Checkpoint):
     are logged. A single trial's rows go into its checkpoints, so that a resumed run's metrics.csv has every epoch once.
 
     Args:
-        histories: of each trial.
-        loggers: of each trial.
+        runs: of each trial, when the training begins.
         account: of the time that this takes.
     """
 
-    def __init__(self, histories: Sequence[History], loggers: Sequence[Sequence[Logger]], account: Account) -> None:
-        self.histories = histories
-        self.loggers = loggers
+    def __init__(self, runs: Sequence[Recorded], account: Account) -> None:
+        self.runs = runs
         self.account = account
         self._began = 0.0
         self._validated = False
@@ -74,12 +79,13 @@ class Recorder(Checkpoint):
         seconds = round(time.perf_counter() - self._began, 4)
         names = [name for name in COLUMNS if self._validated or not name.startswith("val/")]
         with self.account.measure("logging"):
-            for trial, history in enumerate(self.histories):
+            for trial, run in enumerate(self.runs):
+                history = run.history
                 if trial not in pl_module.diverged:
                     metrics = {name: pl_module.measured[trial][name] for name in names}
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**counts, **metrics, "seconds": seconds})
-                    for logger in self.loggers[trial]:
+                    for logger in run.loggers:
                         logger.log_metrics(metrics, step=trainer.global_step)
                     if trainer.is_global_zero:
                         history.write()
@@ -87,15 +93,16 @@ class Recorder(Checkpoint):
                 log.info(line(self._last_rows(), trainer.max_epochs or 0))
 
     def _last_rows(self) -> list[Row]:
-        newest = max(history.rows[-1]["epoch"] for history in self.histories if history.rows)
-        return [history.rows[-1] for history in self.histories if history.rows and history.rows[-1]["epoch"] == newest]
+        last = [run.history.rows[-1] for run in self.runs if run.history.rows]
+        newest = max(row["epoch"] for row in last)
+        return [row for row in last if row["epoch"] == newest]
 
     @property
     def state_key(self) -> str:
         return "History"
 
     def state_dict(self) -> dict[str, Any]:
-        return self.histories[0].state_dict() if len(self.histories) == 1 else {}
+        return self.runs[0].history.state_dict() if len(self.runs) == 1 else {}
 
 
 def line(rows: Sequence[Row], epochs: int) -> str:

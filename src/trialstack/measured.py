@@ -22,3 +22,7 @@ class Measured(Protocol):
     def minibatches_in(self, batch: Any) -> int:
         """Return the number of minibatches that a `training_step` gets."""
         ...
+
+    def samples_in(self, batch: Any) -> int:
+        """Return the number of samples that each trial trains on in a `training_step`."""
+        ...

@@ -6,6 +6,7 @@ import math
 import platform
 import subprocess
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,14 @@ class Result:
             temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
+@cache
 def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter."""
     packages = ("trialstack", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
+@cache
 def git_commit() -> str | None:
     """Return the working directory's commit, or None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

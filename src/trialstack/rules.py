@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.errors import UserError
@@ -57,6 +57,10 @@ def _fraction_or_count(remedy: str) -> Rule:
     )
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
 def _is_devices(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(type(index) is int and index >= 0 for index in value)
@@ -71,6 +75,10 @@ RULES: dict[str, Rule] = {
     "seed": _whole(0, "1", high=2**32 - 1),
     "objective": _one_of(*OBJECTIVES),
     "test": _flag("true"),
+    "sweep": Rule("a name without /", lambda x: x is None or (str(x) != "" and "/" not in str(x)), "lr"),
+    "dry_run": _flag("true"),
+    "on_error": _one_of("continue", "stop"),
+    "retry": Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged"),
     "data.root": Rule("a folder", lambda x: isinstance(x, str) and x != "", "data"),
     "data.batch_size": _whole(1, "32"),
     "data.val_size": _whole(1, "300"),
@@ -83,6 +91,7 @@ RULES: dict[str, Rule] = {
     ),
     "engine.name": _one_of("auto", "stacked", "eager"),
     "engine.steps_per_execution": _whole(1, "64"),
+    "engine.max_stack": Rule("a whole number of at least 1, or null", lambda x: x is None or _is_count(x), "64"),
     "optimizer.lr": _not_negative("0.01"),
     "optimizer.momentum": _not_negative("0.9"),
     "optimizer.weight_decay": _not_negative("0.0"),
@@ -121,31 +130,49 @@ MLP_RULES: dict[str, Rule] = {
 }
 
 
-def check(config: DictConfig) -> None:
-    """Check a composed config; keys that it lacks are not missed.
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return a composed config as plain values, its interpolations resolved, without its `hydra` node.
 
     Raises:
-        UserError: a value breaks its rule, is missing, or cannot be interpolated.
+        UserError: a value is missing or cannot be interpolated.
     """
+    values = {}
     try:
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        for key in config:
+            if key != "hydra":
+                value = config[key]
+                is_group = isinstance(value, Container)
+                values[str(key)] = (
+                    OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_group else value
+                )
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key} has no value: {str(error).splitlines()[0]}") from error
+    return values
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Check a resolved config; keys that it lacks are not missed.
+
+    Raises:
+        UserError: a value breaks its rule.
+    """
     _check(values, RULES)
-    if OmegaConf.select(config, "model._target_") == "trialstack.models.MLP":
+    if values["model"].get("_target_") == "trialstack.models.MLP":
         _check(values, MLP_RULES)
-    if config.objective.startswith("val/") and not config.trainer.limit_val_batches:
+    trainer, schedule, optimizer = values["trainer"], values["schedule"], values["optimizer"]
+    if values["objective"].startswith("val/") and not trainer["limit_val_batches"]:
         raise UserError(
-            f"objective={config.objective} needs validation, got trainer.limit_val_batches=0; try objective=train/loss"
+            f"objective={values['objective']} needs validation, got trainer.limit_val_batches=0; "
+            "try objective=train/loss"
         )
-    if not config.trainer.limit_train_batches:
+    if not trainer["limit_train_batches"]:
         raise UserError("trainer.limit_train_batches must be above 0, got 0: nothing would be trained; try 1.0")
-    if config.schedule.get("warmup_epochs", 0) >= config.trainer.max_epochs:
+    if schedule.get("warmup_epochs", 0) >= trainer["max_epochs"]:
         raise UserError(
-            f"schedule.warmup_epochs < {config.trainer.max_epochs} must hold (trainer.max_epochs), got "
-            f"{config.schedule.warmup_epochs}; try schedule.warmup_epochs=0.5"
+            f"schedule.warmup_epochs < {trainer['max_epochs']} must hold (trainer.max_epochs), got "
+            f"{schedule['warmup_epochs']}; try schedule.warmup_epochs=0.5"
         )
-    if config.optimizer.get("nesterov") and not config.optimizer.get("momentum"):
+    if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0, got 0; try optimizer.momentum=0.9")
 
 

@@ -3,12 +3,12 @@
 import logging
 import os
 import time
-from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from trialstack import figures, tables, tensorboard
 from trialstack.account import Account
@@ -18,19 +18,15 @@ from trialstack.classifier import Classifier
 from trialstack.data import ImageDataModule
 from trialstack.errors import UserError
 from trialstack.evaluation import evaluate
-from trialstack.folders import composed, locked, remember
-from trialstack.history import METRICS, History
+from trialstack.folders import composed, remember
+from trialstack.history import COLUMNS, METRICS, History, line
+from trialstack.quiet import is_main_process
 from trialstack.results import Result, git_commit, versions
 from trialstack.stack_checkpoint import split, stack_file
 from trialstack.trained import load_classifier
 from trialstack.trials import Trial
 
 log = logging.getLogger(__name__)
-
-
-def is_main_process() -> bool:
-    """Tell whether this is the process of a distributed run that prints and writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class Run:
@@ -40,8 +36,11 @@ class Run:
         config: the trial's, as plain values.
         account: of the time; shared by the runs of a stack.
         checkpoint: to go on from, None for a start from the beginning.
+        stack: file of the checkpoint of the whole stack, if it is that.
+        position: in that stack.
         callbacks: of the config.
         loggers: of the config, once they are opened.
+        concluded: everything is written.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -53,17 +52,12 @@ class Run:
         self.best = Best(self.folder, self.config["objective"])
         self.account = Account()
         self.checkpoint: dict[str, Any] | None = None
+        self.stack: Path | None = None
+        self.position = 0
+        self.concluded = False
         self.callbacks: list[Callback] = instantiate_all("callbacks", self.config["callbacks"].values())
         self.loggers: list[Logger] = []
         self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the folder for this process.
-
-        Raises:
-            UserError: another process is training there.
-        """
-        return locked(self.folder) if is_main_process() else nullcontext()
 
     def resume(self) -> bool:
         """Load what there is to go on from, and tell whether there is anything left to do.
@@ -73,18 +67,12 @@ class Run:
         """
         if not self.trial.resume:
             return True
-        if is_main_process() and stack_file(self.folder).exists():
-            split(stack_file(self.folder))
-        result, max_epochs = Result.read(self.folder), self.config["trainer"]["max_epochs"]
+        stack = stack_file(self.folder)
+        if is_main_process() and stack is not None:
+            split(stack)
+        result = Result.read(self.folder)
         if self.best.last.exists():
-            self.checkpoint = read_checkpoint(self.best.last)
-            self.history.load_state_dict(self.checkpoint["callbacks"]["History"])  # at once: result.json
-            self.best.load_state_dict(self.checkpoint["callbacks"]["BestAndLast"])  # has it, however soon this ends
-            if self.epochs > max_epochs:
-                raise UserError(
-                    f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has finished), "
-                    f"got {max_epochs}"
-                )
+            self.go_on(read_checkpoint(self.best.last))
         if not is_main_process():
             return True
         changed = composed(self.folder).trainer != self.trial.config.trainer
@@ -94,6 +82,31 @@ class Run:
             return False
         remember(self.folder, self.trial.config)
         return True
+
+    def go_on(self, checkpoint: dict[str, Any], stack: Path | None = None, position: int = 0) -> None:
+        """Take what there is from `checkpoint`: at once, so that result.json has it, however soon this ends.
+
+        Args:
+            checkpoint: the run's, or what a stack's checkpoint has of it besides weights.
+            stack: file of the latter.
+            position: in that stack.
+
+        Raises:
+            UserError: it has more epochs than `trainer.max_epochs`.
+        """
+        self.checkpoint, self.stack, self.position = checkpoint, stack, position
+        self.history.load_state_dict(checkpoint["callbacks"]["History"])
+        self.best.load_state_dict(checkpoint["callbacks"]["BestAndLast"])
+        max_epochs = self.config["trainer"]["max_epochs"]
+        if self.epochs > max_epochs:
+            raise UserError(
+                f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has finished), got {max_epochs}"
+            )
+
+    @cached_property
+    def config_text(self) -> str:
+        """The config as YAML, resolved."""
+        return tables.config_text(self.trial.config)
 
     @property
     def steps_per_execution(self) -> int:
@@ -110,16 +123,28 @@ class Run:
         if not self.config["trainer"].get("fast_dev_run"):
             self.loggers = instantiate_all("logger", self.config["logger"].values())
 
-    def describe(self, classifier: Classifier, graph: bool) -> None:
-        """Write hyperparameters, config and, where wanted, the model's graph to the loggers."""
-        self.result.parameters = sum(p.numel() for p in classifier.network.parameters())
+    def describe(self, classifier: Classifier | None) -> None:
+        """Write hyperparameters, config and, of `classifier`, the model's graph to the loggers."""
         with self.account.measure("logging"):
-            tensorboard.describe(self.loggers, classifier, self.config, tables.config_text(self.trial.config), graph)
+            tensorboard.describe(self.loggers, classifier, self.config, self.config_text)
 
-    def conclude(self, data: ImageDataModule, pictures: bool) -> None:
-        """Test the best weights, and show and write what came out."""
+    def tell(self, stack_size: int) -> None:
+        """Write down, at its end, what a trial of a stack would have written while it trained."""
+        log.info("%s\n\none of %d trials in a stack\n", self.config_text, stack_size)
+        with self.account.measure("logging"):
+            for row in self.history.rows:
+                for logger in self.loggers:
+                    logger.log_metrics({name: row[name] for name in COLUMNS if name in row}, step=int(row["step"]))
+        for row in self.history.rows:
+            log.info(line([row], self.config["trainer"]["max_epochs"]))
+
+    def conclude(self, data: ImageDataModule, best: Classifier | None, pictures: bool) -> None:
+        """Test the classifier with the best weights, and show and write what came out."""
+        if self.result.status == "diverged":
+            log.warning("diverged: %s; try a smaller optimizer.lr", self.result.reason)
+        elif self.result.reason is not None:
+            log.info(self.result.reason)
         with self.account.measure("test"):
-            best = self._best_classifier()
             test = evaluate(best, data.test_samples) if best is not None and self.config["test"] else None
         rows, images = self.history.rows, data.test_samples.images
         if test is not None:
@@ -132,9 +157,11 @@ class Run:
             if rows and pictures:
                 figures.save(figures.history_figure(rows, self.best.epoch), self.folder / "history.png")
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
+            elif test is not None:
+                log.info("best epoch %s: test/loss %.4f  test/acc %.4f", self.best.epoch, test.loss, test.accuracy)
 
-    def _best_classifier(self) -> Classifier | None:
-        """The classifier with the best weights that there are; None if no epoch was finished."""
+    def best_classifier(self) -> Classifier | None:
+        """Return the classifier with the best weights that there are; None if no epoch was finished."""
         for checkpoint in (self.best.best, self.best.last):
             if checkpoint.exists():
                 return load_classifier(checkpoint)

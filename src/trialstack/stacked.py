@@ -77,6 +77,9 @@ class StackedClassifier(LightningModule):
     def minibatches_in(self, batch: Tensor) -> int:
         return batch.shape[1]
 
+    def samples_in(self, batch: Tensor) -> int:
+        return batch[0].numel()
+
     def setup(self, stage: str) -> None:
         """Lay the trials out on the samples' device, in the trainer's precision."""
         if self.parts:
@@ -212,6 +215,6 @@ class StackedClassifier(LightningModule):
         checkpoint.update(states[0] if len(states) == 1 else {"trials": states})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for trial, state in enumerate(self.resumed or [checkpoint]):
+        for trial, state in enumerate(self.resumed or checkpoint.get("trials") or [checkpoint]):
             self.load_state(trial, state)
         checkpoint["state_dict"] = {}  # there are no submodules to load

@@ -4,13 +4,14 @@ import inspect
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import get_class
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.callbacks import Callback, ProgressBar
 
+from trialstack.build import instantiate_all
 from trialstack.data import ImageDataModule
 from trialstack.errors import UserError
 from trialstack.models import MLP
@@ -20,7 +21,7 @@ from trialstack.runs import Run
 log = logging.getLogger(__name__)
 
 VARYING = {
-    "": {"seed", "folder", "resume", "test", "logger", "engine"},
+    "": {"seed", "folder", "resume", "test", "logger", "engine", "sweep", "dry_run", "retry", "on_error"},
     "model": {"dropout", "init"},
     "optimizer": {"lr", "momentum", "weight_decay", "betas", "eps"},
     "schedule": {
@@ -55,36 +56,81 @@ _CHANGING = (
 """Callbacks that change how a module trains."""
 
 
+class Planned(NamedTuple):
+    """Trials that train together.
+
+    Attributes:
+        members: their positions.
+        eager: why they train on the eager engine, each by itself; None on the stacked one.
+        common: what their configs have in common.
+    """
+
+    members: list[int]
+    eager: str | None
+    common: dict[str, Any]
+
+
+def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
+    """Return which trials train together, in the order of their first ones.
+
+    Args:
+        configs: of the trials, as plain values.
+
+    Raises:
+        UserError: `engine=stacked` cannot train a trial.
+    """
+    planned: dict[str, Planned] = {}
+    shareable: dict[str, tuple[str | None, bool]] = {}
+    for position, config in enumerate(configs):
+        common = _common(config)
+        key = json.dumps([common, config["engine"]["name"]], sort_keys=True)
+        if key not in shareable:
+            made = instantiate_all("callbacks", config["callbacks"].values())
+            shareable[key] = _why_eager(config, made), all(isinstance(callback, ProgressBar) for callback in made)
+        eager, shares = shareable[key]
+        if eager is not None or not shares:
+            key = f"{position} {key}"
+        planned.setdefault(key, Planned([], eager, common)).members.append(position)
+    return list(planned.values())
+
+
+def _why_eager(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> str | None:
+    """Why a trial trains on the eager engine; None if it does not."""
+    if config["engine"]["name"] == "eager":
+        return "engine=eager"
+    reason = next(_reasons(config, callbacks), None)
+    if reason is not None and config["engine"]["name"] == "stacked":
+        raise UserError(f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use engine=eager")
+    return reason
+
+
 def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
-    """Return runs that train together, in the order of their first ones, and whether they train as a stack.
+    """Return runs that train together, and whether they train as a stack: those of a plan that have come as far.
 
     Raises:
         UserError: `engine=stacked` cannot train a run, or a run cannot go on with the engine that it began with.
     """
-    together: dict[str, list[Run]] = {}
-    stacked: dict[str, bool] = {}
-    for run in runs:
-        reason = _why_eager(run)
-        key = str(run.folder) if reason or not _shareable(run) else _key(run)
-        together.setdefault(key, []).append(run)
-        stacked[key] = reason is None
+    together: dict[object, list[Run]] = {}
+    stacked: dict[object, bool] = {}
+    for planned in plan([run.config for run in runs]):
+        for run in (runs[member] for member in planned.members):
+            reason = _why_eager_still(run, planned.eager)
+            key = planned.members[0], run.folder if reason else (run.epochs, run.stack)
+            together.setdefault(key, []).append(run)
+            stacked[key] = reason is None
+    for members in together.values():
+        members.sort(key=lambda run: run.position)
     return [(members, stacked[key]) for key, members in together.items()]
 
 
-def _why_eager(run: Run) -> str | None:
-    """Why a run trains on the eager engine; None if it does not."""
-    name = run.config["engine"]["name"]
+def _why_eager_still(run: Run, reason: str | None) -> str | None:
+    """The same with regard to the engine that the run began with."""
     began = None if run.checkpoint is None else run.checkpoint.get("engine", "eager")
-    reason = next(_reasons(run.config, run.callbacks), None)
-    if name == "eager":
-        return "engine=eager"
-    if reason is not None and name == "stacked":
-        raise UserError(f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use engine=eager")
-    if reason is not None and began == "stacked":
+    if began == "stacked" and reason not in (None, "engine=eager"):
         raise UserError(f"this run began on the stacked engine, which cannot train with {reason}; leave it out")
-    if reason is None and began == "eager":
+    if began == "eager" and reason is None:
         reason = "a checkpoint of the eager engine"
-    if reason is not None:
+    if reason not in (None, "engine=eager"):
         log.info("engine: eager, the stacked one cannot train with %s", reason)
     return reason
 
@@ -179,15 +225,9 @@ def _class(config: Mapping[str, Any]) -> type[Any] | None:
         return None
 
 
-def _shareable(run: Run) -> bool:
-    return all(isinstance(callback, ProgressBar) for callback in run.callbacks)
-
-
-def _key(run: Run) -> str:
-    """What the runs of a stack have in common."""
-    common = {name: value for name, value in run.config.items() if name not in VARYING[""]}
+def _common(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the trials of a stack have in common."""
+    common = {name: value for name, value in config.items() if name not in VARYING[""]}
     for group in ("model", "optimizer", "schedule"):
-        common[group] = {name: value for name, value in run.config[group].items() if name not in VARYING[group]}
-    return json.dumps(
-        {**common, "steps": run.config["engine"]["steps_per_execution"], "epochs": run.epochs}, sort_keys=True
-    )
+        common[group] = {name: value for name, value in config[group].items() if name not in VARYING[group]}
+    return common | {"engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}}

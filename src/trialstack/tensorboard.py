@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 
 def describe(
-    loggers: Sequence[Logger], classifier: Classifier, config: Mapping[str, Any], config_yaml: str, graph: bool
+    loggers: Sequence[Logger], classifier: Classifier | None, config: Mapping[str, Any], config_yaml: str
 ) -> None:
-    """Write the hyperparameters, the config as text and, where wanted, the model's graph."""
+    """Write the hyperparameters, the config as text and, of `classifier`, the model's graph."""
     for logger in loggers:
         logger.log_hyperparams(_hyperparameters(config))
         logger.save()
     for writer in _writers(loggers):
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
-        if not graph:
+        if classifier is None:
             continue
         example = classifier.example_input_array
         assert isinstance(example, torch.Tensor)

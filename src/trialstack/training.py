@@ -1,36 +1,40 @@
 """Training: a function from trials to results."""
 
 import errno
+import gc
 import logging
 import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, Timer
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar, Timer
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from trialstack import tables
 from trialstack.account import Account
-from trialstack.build import build, instantiate_all
+from trialstack.capacity import trials_that_fit
 from trialstack.checkpoints import BestAndLast
 from trialstack.chunks import ShuffledChunks, epoch_steps
 from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
+from trialstack.datasets import Datasets
 from trialstack.devices import check_devices, device_name
-from trialstack.errors import Diverged, Interrupted, UserError
-from trialstack.folders import resume_command
+from trialstack.errors import CannotWrite, Diverged, Interrupted, UserError, reason
+from trialstack.folders import lock_folder, locked, resume_command
 from trialstack.history import Recorder
+from trialstack.quiet import is_main_process, quiet
 from trialstack.results import Result
-from trialstack.runs import Run, is_main_process
-from trialstack.stack_checkpoint import StackCheckpoint
+from trialstack.runs import Run
+from trialstack.stack_checkpoint import StackCheckpoint, members, stack_file
 from trialstack.stacked import StackedClassifier
-from trialstack.stacking import stacks
+from trialstack.stacking import plan, stacks
 from trialstack.trials import Trial
 
 log = logging.getLogger(__name__)
@@ -38,23 +42,73 @@ log = logging.getLogger(__name__)
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-def train(trials: Sequence[Trial]) -> list[Result]:
+def train(
+    trials: Sequence[Trial], observers: Sequence[Callback] = (), datasets: Datasets | None = None
+) -> list[Result]:
     """Train trials, those that differ in numbers only as one stack, and leave a run folder each.
 
+    A trial of several that cannot be made of its config has the status `failed`, and the others train.
+
+    Args:
+        trials: each with a folder of its own.
+        observers: callbacks of every Trainer, in the place of the configs' progress bars.
+        datasets: that earlier calls have loaded.
+
     Raises:
-        UserError: a trial's input is at fault.
-        Interrupted: Ctrl-C or SIGTERM; the folder can be resumed.
+        UserError: the input is at fault, or the disk is full (`CannotWrite`).
+        Interrupted: Ctrl-C or SIGTERM; the folders can be resumed.
     """
-    if not log.isEnabledFor(logging.DEBUG):
-        _quiet()
-    runs = [Run(trial) for trial in trials]
+    quiet()
+    datasets = datasets or Datasets()
+    results: dict[Path, Result] = {}
     with ExitStack() as locks:
-        for run in runs:
-            locks.enter_context(run.locked())
+        for folder in dict.fromkeys(map(lock_folder, (trial.folder for trial in trials))):
+            locks.enter_context(locked(folder) if is_main_process() else nullcontext())
         locks.enter_context(_denormals_flushed())
-        for together, stacked in stacks([run for run in runs if run.resume()]):
-            (StackedFit if stacked else EagerFit)(together).train()
-    return [run.result for run in runs]
+        left = [list(trials)]
+        while left:
+            runs = [Run(trial) for trial in left.pop(0)]
+            for together, stacked in stacks(_to_train(runs)):
+                fit = (StackedFit if stacked else EagerFit)(together, observers, datasets)
+                left += _halved(fit)
+            results |= {run.folder: run.result for run in runs}
+    return [results[trial.folder] for trial in trials]
+
+
+def _to_train(runs: Sequence[Run]) -> list[Run]:
+    """Load what there is to go on from, and return the runs that have anything left to do."""
+    resumed = {os.path.realpath(run.folder): run for run in runs if run.trial.resume}
+    for run in resumed.values():
+        file = stack_file(run.folder)
+        if file is None or run.stack is not None:
+            continue
+        there = members(file)
+        together = [resumed[str(folder)] for folder, _ in there if str(folder) in resumed]
+        if len(together) == len(there) and len(plan([other.config for other in together])) == 1:
+            for position, (other, (_, checkpoint)) in enumerate(zip(together, there, strict=True)):
+                other.go_on(checkpoint, file, position)
+    return [run for run in runs if run.stack is not None or run.resume()]
+
+
+def _halved(fit: "Fit") -> list[list[Trial]]:
+    """Train, and return what is left: what did not fit into the memory, as two halves if it was all."""
+    try:
+        left = [replace(run.trial, began=time.perf_counter()) for run in fit.train()]
+        return [left] if left else []
+    except Exception as error:
+        if len(fit.runs) == 1 or not _is_out_of_memory(error):
+            raise
+    trials = [run.trial for run in fit.runs]
+    log.warning("%d trials did not fit into the memory as one stack; two stacks of half as many", len(trials))
+    del fit
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return [trials[: len(trials) // 2], trials[len(trials) // 2 :]]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 @contextmanager
@@ -70,35 +124,29 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _quiet() -> None:
-    """Keep Lightning's tips, hints and banners off the terminal (`hydra.verbose=trialstack` shows them)."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if not is_main_process():
-        logging.getLogger("trialstack").setLevel(logging.WARNING)
-    for message in (
-        "It is recommended to use `self.log",  # EpochMetrics has already synchronised what it logs
-        "The number of training batches",  # and reads it once an epoch, whatever log_every_n_steps is
-        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
-        "Be aware that when using `ckpt_path`",  # a trial's callbacks are loaded from its own checkpoint
-        "`training_step` returned `None`",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
 class Fit:
     """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the subclasses."""
 
     engine: ClassVar[str]
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = runs
+    def __init__(self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets) -> None:
+        self.runs = list(runs)
         self.config = runs[0].config
+        self.observers = observers
+        self.datasets = datasets
         self.account = Account()
-        self.alone = len(runs) == 1
+        self.began = self.runs[0].trial.began
         for run in runs:
             run.account = self.account
-            run.result.engine, run.result.stack_size = self.engine, len(runs)
+            run.result.engine = self.engine
+
+    @property
+    def alone(self) -> bool:
+        return len(self.runs) == 1
+
+    def capacity(self, data: ImageDataModule) -> int:
+        """Return how many runs can train together."""
+        return 1
 
     def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier | StackedClassifier:
         """Return what is trained."""
@@ -111,27 +159,80 @@ class Fit:
     def checkpoint_callback(self) -> Checkpoint:
         return BestAndLast(self.runs[0].best, self.account)
 
+    def checkpoint_file(self) -> Path:
+        """Return what Trainer.fit goes on from, if the runs do."""
+        return self.runs[0].best.last
+
     def trainer_settings(self) -> dict[str, Any]:
         return dict(self.config["trainer"])
 
-    def finish(self) -> None:
-        """Write what is left to write after Trainer.fit, however that ended."""
+    def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
+        """Return a run's best classifier, None if it has none.
 
-    def train(self) -> None:
-        """Train, test and write everything down; whatever happens, each result.json says it."""
+        Args:
+            trial: position of the run.
+            like: one of the same network, which may be overwritten.
+        """
+        return self.runs[trial].best_classifier()
+
+    def finish(self, ended: bool) -> None:
+        """Write what is left to write after Trainer.fit, whether that has ended or was stopped."""
+
+    def train(self) -> list[Run]:
+        """Train, test and write everything down; whatever happens, each result.json says it.
+
+        Returns:
+            Runs that did not fit into the memory with the others, and are left as they were.
+        """
+        left: list[Run] = []
         with self._recorded():
-            self.account.seconds["startup"] = time.perf_counter() - self.runs[0].trial.began
+            self.account.seconds["startup"] = time.perf_counter() - self.began
             trainer = self._trainer()
             with self.account.measure("data"):
-                data = self._data(trainer)
-            classifiers = [self._classifier(run, data) for run in self.runs]
-            classifiers[0].check_shapes()
+                data = self.datasets.load(self.config["data"], self.config["seed"], trainer)
+            left = self._leave(self.capacity(data))
+            classifiers = self._classifiers(data)
+            if not classifiers:
+                return left
+            first = classifiers[0]
+            first.check_shapes()
+            for run in self.runs:
+                run.result.stack_size = len(self.runs)
+                run.result.parameters = sum(p.numel() for p in first.network.parameters())
+                run.result.device = device_name(trainer.strategy.root_device)
+                run.result.data = {"name": data.dataset, "checksums": data.checksums}
             if trainer.is_global_zero:
-                self._describe(trainer, classifiers, data)
+                self._describe(first)
+            module = self.module(classifiers, data)
+            del classifiers  # a stack has its own copy of their weights
             with self.account.measure("fit"):
-                self._fit(trainer, self.module(classifiers, data), data)
+                self._fit(trainer, module, data)
             if trainer.is_global_zero:
-                self._conclude(data)
+                self._conclude(first, data)
+        return left
+
+    def _leave(self, capacity: int) -> list[Run]:
+        """Take no more runs than `capacity`, and not many fewer than will be left for the next fit."""
+        fits = -(-len(self.runs) // capacity)
+        taken = -(-len(self.runs) // fits)
+        left = self.runs[taken:]
+        del self.runs[taken:]
+        return left
+
+    def _classifiers(self, data: ImageDataModule) -> list[Classifier]:
+        """The runs' classifiers; of several runs, one that has none has failed."""
+        assert data.spec is not None
+        classifiers, alone = [], self.alone
+        for run in self.runs[:]:
+            try:
+                classifiers.append(Classifier(**hyperparameters(run.config, data.spec)))
+            except UserError as error:
+                if alone:
+                    raise
+                run.fail("failed", str(error))
+                run.write_result()
+                self.runs.remove(run)
+        return classifiers
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -147,42 +248,46 @@ class Fit:
             self._fail("interrupted", "by Ctrl-C or SIGTERM")
             raise Interrupted(f"{self._continues()} continues") from None
         except OSError as error:
-            self._fail("failed", str(error))
-            if error.errno not in _CANNOT_WRITE:
+            cannot_write = error.errno in _CANNOT_WRITE
+            self._fail("interrupted" if cannot_write else "failed", str(error))
+            if not cannot_write:
                 raise
-            raise UserError(
+            raise CannotWrite(
                 f"cannot write {error.filename or self.runs[0].folder}: {error.strerror}; make room, then "
                 f"{self._continues()} continues"
             ) from error
         except Exception as error:
-            self._fail("failed", f"{type(error).__name__}: {error}")
+            self._fail("failed", reason(error))
             raise
         finally:
             for run in self.runs:
-                run.write_result()
+                if not run.concluded:
+                    run.write_result()
 
     def _continues(self) -> str:
         if self.alone:
             return f"`{resume_command(self.runs[0].folder)}`"
-        return f"`train` with a `resume_trial` of each of the {len(self.runs)} folders"
+        return f"training the same {len(self.runs)} trials again"
 
     def _fail(self, status: str, reason: str) -> None:
         for run in self.runs:
-            run.fail(status, reason)
+            if not run.concluded:
+                run.fail(status, reason)
 
     def _trainer(self) -> Trainer:
         settings = self.trainer_settings()
         check_devices(settings["accelerator"], settings["devices"])
-        for run in self.runs:
-            run.open_loggers()
-        callbacks = list(self.runs[0].callbacks)
+        callbacks = [
+            callback
+            for callback in self.runs[0].callbacks
+            if not (self.observers and isinstance(callback, ProgressBar))
+        ]
         defaults = {
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
             "enable_model_summary": False,  # tables.model_summary prints one
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
         }
-        recorder = Recorder([run.history for run in self.runs], [run.loggers for run in self.runs], self.account)
         max_time = settings.pop("max_time", None)
         try:
             if max_time is not None:  # Lightning's own would stop within an epoch, which cannot be resumed
@@ -190,70 +295,75 @@ class Fit:
             return Trainer(
                 **{**defaults, **settings},
                 default_root_dir=self.runs[0].folder,
-                logger=self.runs[0].loggers if self.alone else False,
-                callbacks=[self.account, *callbacks, recorder, self.checkpoint_callback()],
+                logger=False,
+                callbacks=[self.account, *callbacks, *self.observers, Recorder(self.runs, self.account)],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works") from error
 
-    def _data(self, trainer: Trainer) -> ImageDataModule:
-        settings = dict(self.config["data"])
-        settings["augment"] = instantiate_all("data.augment", settings.get("augment") or [])
-        data = build("data", settings, ImageDataModule, seed=self.config["seed"])
-        data.trainer = trainer
-        data.setup()
-        return data
-
-    def _classifier(self, run: Run, data: ImageDataModule) -> Classifier:
-        assert data.spec is not None
-        return Classifier(**hyperparameters(run.config, data.spec))
-
-    def _describe(self, trainer: Trainer, classifiers: Sequence[Classifier], data: ImageDataModule) -> None:
-        config_yaml = tables.config_text(self.runs[0].trial.config)
-        log.info("%s\n\n%s\n", config_yaml, tables.model_summary(classifiers[0]))
-        if not self.alone:
+    def _describe(self, first: Classifier) -> None:
+        """Show what is trained."""
+        log.info("%s\n\n%s\n", self.runs[0].config_text, tables.model_summary(first))
+        if self.alone:
+            self.runs[0].open_loggers()
+            self.runs[0].describe(first)
+        else:
             log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
-        for run, classifier in zip(self.runs, classifiers, strict=True):
-            run.result.device = device_name(trainer.strategy.root_device)
-            run.result.data = {"name": data.dataset, "checksums": data.checksums}
-            run.describe(classifier, graph=run is self.runs[0])
 
     def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
-        checkpoint = self.runs[0].best.last if self.runs[0].checkpoint is not None else None
+        trainer.loggers = self.runs[0].loggers
+        trainer.callbacks.append(self.checkpoint_callback())  # type: ignore[attr-defined]
+        checkpoint = self.checkpoint_file() if self.runs[0].checkpoint is not None else None
         if self.runs[0].trial.resume:
             begin = os.path.relpath(checkpoint) if checkpoint else "the beginning: there is no checkpoint yet"
             log.info("resuming from %s", begin)
+        ended = True
         try:
             trainer.fit(module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True)
         except Diverged:
             pass  # all trials; the module says when
         except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
+            ended = False
             if trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise KeyboardInterrupt from None
             raise
+        except BaseException:
+            ended = False
+            raise
         finally:
-            self.finish()
+            self.finish(ended)
         for trial, run in enumerate(self.runs):
             self._judge(run, module.diverged.get(trial), trainer)
 
     def _judge(self, run: Run, diverged: int | None, trainer: Trainer) -> None:
-        """Say how a run that was not interrupted ended."""
+        """Decide how a run that was not interrupted ended."""
         if diverged is not None:
             run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
-            log.warning("diverged: %s (%s); try a smaller optimizer.lr", run.result.reason, os.path.relpath(run.folder))
             return
         run.result.status = "completed"
         if len(run.history.rows) < (trainer.max_epochs or 0):
             early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
             why = f"{self.config['objective']} no longer improved" if early else "trainer.max_time was over"
             run.result.reason = f"stopped after epoch {len(run.history.rows)} of {trainer.max_epochs}: {why}"
-            log.info("%s (%s)", run.result.reason, os.path.relpath(run.folder))
 
-    def _conclude(self, data: ImageDataModule) -> None:
-        for run in self.runs:
-            run.conclude(data, pictures=self.alone)
-            log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
-        where = self.account.describe(time.perf_counter() - self.runs[0].trial.began)
+    def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
+        for trial, run in enumerate(self.runs):
+            with run.trial.logged():
+                try:
+                    if not self.alone:
+                        run.open_loggers()
+                        run.describe(first if run is self.runs[0] else None)
+                        run.tell(len(self.runs))
+                    run.conclude(data, self.best_classifier(trial, first), pictures=self.alone)
+                except Exception as error:
+                    if self.alone or isinstance(error, OSError):
+                        raise
+                    run.fail("failed", reason(error))
+                    log.exception("the trial has failed after its training")
+                log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
+            run.write_result()
+            run.concluded = True
+        where = self.account.describe(time.perf_counter() - self.began)
         if where is not None:
             log.info(where)
 
@@ -275,23 +385,39 @@ class StackedFit(Fit):
 
     engine = "stacked"
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        super().__init__(runs)
-        self.stack_checkpoint: StackCheckpoint | None = None
-        if not self.alone:
-            folders, histories, bests = zip(*((run.folder, run.history, run.best) for run in runs), strict=True)
-            self.stack_checkpoint = StackCheckpoint(folders, histories, bests, self.account)
+    stack_checkpoint: StackCheckpoint | None = None
+
+    def capacity(self, data: ImageDataModule) -> int:
+        """As many as `engine.max_stack` allows or the memory holds; a stack that goes on stays as it was."""
+        if self.runs[0].stack is not None:
+            return len(self.runs)
+        return trials_that_fit([run.config for run in self.runs], data)
 
     def trainer_settings(self) -> dict[str, Any]:
         """All chunks of an epoch: it is the minibatches in them that `limit_train_batches` counts."""
         return super().trainer_settings() | {"limit_train_batches": 1.0}
 
     def checkpoint_callback(self) -> Checkpoint:
-        return self.stack_checkpoint or super().checkpoint_callback()
+        if self.alone:
+            return super().checkpoint_callback()
+        self.stack_checkpoint = StackCheckpoint(self.runs, self.account)
+        return self.stack_checkpoint
 
-    def finish(self) -> None:
+    def checkpoint_file(self) -> Path:
+        return self.runs[0].stack or super().checkpoint_file()
+
+    def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
+        """Without reading it from a file, if this session has found it."""
+        best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[trial]
+        if best is None:
+            return super().best_classifier(trial, like)
+        weights = best["state_dict"].values()  # layers are numbered otherwise with dropout
+        like.load_state_dict(dict(zip(like.state_dict(), weights, strict=True)))
+        return like.eval()
+
+    def finish(self, ended: bool) -> None:
         if self.stack_checkpoint is not None:
-            self.stack_checkpoint.finish()
+            self.stack_checkpoint.finish(ended)
 
     def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
         limits = self.config["trainer"]
@@ -307,7 +433,8 @@ class StackedFit(Fit):
             device=data.train_samples.labels.device,
         )
         module = StackedClassifier(classifiers, data.train_samples, chunks, self.config["objective"])
-        module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
+        if self.runs[0].stack is None:
+            module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
         return module
 
     def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A trial: one composed config with one seed, and the folder that it writes to."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
 from trialstack.folders import composed, remember
-from trialstack.rules import check
+from trialstack.rules import check, resolved
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Trial:
         overrides: what the command line changed, for the record.
         resume: go on from `checkpoints/last.ckpt`, if it is there.
         began: reading of `time.perf_counter` from which the trial's start-up counts.
+        logged: has what concerns this trial alone go to its log, while several train.
     """
 
     config: DictConfig
@@ -34,12 +36,11 @@ class Trial:
     overrides: tuple[str, ...] = ()
     resume: bool = False
     began: float = field(default_factory=time.perf_counter)
+    logged: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def values(self) -> dict[str, Any]:
         """Return the config as plain resolved values."""
-        values = OmegaConf.to_container(self.config, resolve=True)
-        assert isinstance(values, dict)
-        return {str(key): value for key, value in values.items()}
+        return resolved(self.config)
 
 
 def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
@@ -55,7 +56,7 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     """
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides, f"folder={folder}"])
-    check(config)
+    check(resolved(config))
     if (folder / ".hydra").exists():
         raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
     remember(folder, config)
@@ -87,15 +88,27 @@ def composed_trial(config: DictConfig) -> Trial:
         config, overrides = _resumed(config, overrides)
     config = config.copy()
     config.folder = str(folder)
-    check(config)
-    if hydra.mode == RunMode.MULTIRUN and config.resume is not None:
-        raise UserError(f"resume={config.resume} continues one run, got -m; leave out -m")
-    if hydra.mode == RunMode.MULTIRUN and config.trainer.devices != 1:
-        raise UserError(
-            f"trainer.devices=1 must hold in a sweep, got {config.trainer.devices}: several processes cannot be "
-            "started within -m; run such trials one by one"
-        )
+    values = resolved(config)
+    check(values)
+    if hydra.mode == RunMode.MULTIRUN:
+        check_in_sweep(values)
     return Trial(config, folder, overrides, config.resume is not None, began)
+
+
+def check_in_sweep(values: Mapping[str, Any]) -> None:
+    """Check what only matters in a sweep.
+
+    Raises:
+        UserError: a value breaks its rule.
+    """
+    if values["resume"] is not None:
+        raise UserError(f"resume={values['resume']} continues one run, got -m; leave out -m, or use sweep=NAME")
+    devices = values["trainer"]["devices"]
+    if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
+        raise UserError(
+            f"trainer.devices=1 must hold in a sweep, got {devices}: several processes cannot be started within -m; "
+            "run such trials one by one"
+        )
 
 
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:

@@ -1,0 +1,31 @@
+"""Lightning's messages off the terminal."""
+
+import logging
+import warnings
+
+from lightning.pytorch.utilities import rank_zero_only
+
+log = logging.getLogger(__name__)
+
+
+def is_main_process() -> bool:
+    """Tell whether this is the process of a distributed run that prints and writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def quiet() -> None:
+    """Keep Lightning's tips, hints and banners off the terminal (`hydra.verbose=trialstack` shows them)."""
+    if log.isEnabledFor(logging.DEBUG):
+        return
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not is_main_process():
+        logging.getLogger("trialstack").setLevel(logging.WARNING)
+    for message in (
+        "It is recommended to use `self.log",  # EpochMetrics has already synchronised what it logs
+        "The number of training batches",  # and reads it once an epoch, whatever log_every_n_steps is
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
+        "Be aware that when using `ckpt_path`",  # a trial's callbacks are loaded from its own checkpoint
+        "`training_step` returned `None`",
+    ):
+        warnings.filterwarnings("ignore", message=message)
