@@ -8,12 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from trialstack.cli import exit_codes, run
+from trialstack.cli import exit_codes, run, together
 from trialstack.folders import in_place
+from trialstack.sweep import sweep
 from trialstack.trials import composed_trial
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@together(sweep)
 @exit_codes
 def main(config: DictConfig) -> float:
     trial = composed_trial(config)

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.conftest import ROOT, Ended, composed
 from tests.test_runs import weights
 from trialstack.pictures import read_image
-from trialstack.rules import check
+from trialstack.rules import check, resolved
 from trialstack.training import train
 
 Command = Callable[..., Ended]
@@ -32,6 +32,8 @@ Process = Callable[..., subprocess.Popen[str]]
         ("train.py", ["resume=nowhere"]),
         ("evaluate.py", ["run=nowhere"]),
         ("predict.py", ["--help"]),
+        ("report.py", ["sweep=nothing"]),
+        ("verify.py", ["trial=nowhere"]),
     ],
 )
 def test_what_needs_no_training_loads_neither_torch_nor_lightning(
@@ -64,7 +66,7 @@ GROUPS = [
 @pytest.mark.parametrize("option", GROUPS)
 def test_every_shipped_option_keeps_the_rules(option: str) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        check(compose("train", [option, "folder=somewhere"]))
+        check(resolved(compose("train", [option, "folder=somewhere"])))
 
 
 @pytest.mark.parametrize("option", [name for name in GROUPS if not name.startswith(("data", "trainer", "experiment"))])

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from trialstack.errors import Interrupted, UserError
+from trialstack.errors import Interrupted, TrialsFailed, UserError
 
 STARTED = time.perf_counter()
 """Clock of the process's start, read when this module is imported: `seconds.startup` counts from here."""
@@ -53,6 +53,18 @@ def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
     return wrapped
 
 
+def together(
+    train_all: Callable[..., Any],
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[DictConfig], Any]]:
+    """Decorate a Hydra task, below `hydra.main`: `hydra/launcher=stacked` calls `train_all` with all jobs at once."""
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+        task.together = train_all  # type: ignore[attr-defined]
+        return task
+
+    return decorate
+
+
 def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = list) -> None:
     """Run a `hydra.main` function as a command, and end the process if it fails.
 
@@ -66,6 +78,10 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
         main()
     except UserError as error:
         end(str(error), 2)
+    except TrialsFailed as error:
+        end(str(error), 1)
+    except Interrupted as stop:
+        end(f"interrupted; {stop}", 130)
     except HydraException as error:
         end(_short(error), 1)
     except yaml.YAMLError as error:
@@ -89,7 +105,7 @@ def _short(error: HydraException) -> str:
 
 
 def unwritable(error: OSError) -> str:
-    return f"cannot write {error.filename}: {error.strerror}; choose another folder with hydra.run.dir=FOLDER"
+    return f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=FOLDER, with -m hydra.sweep.dir=FOLDER"
 
 
 def end(message: str, code: int) -> NoReturn:

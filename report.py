@@ -1,0 +1,20 @@
+"""Show what has come out of a sweep so far: `python report.py sweep=NAME`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from trialstack.cli import exit_codes, run
+from trialstack.folders import requested_sweep
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="report")
+@exit_codes
+def main(config: DictConfig) -> None:
+    folder = requested_sweep(config)
+    from trialstack.report import report  # matplotlib, from here on
+
+    report(folder)
+
+
+if __name__ == "__main__":
+    run(main)

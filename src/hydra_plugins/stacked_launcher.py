@@ -1,0 +1,71 @@
+"""`hydra/launcher=stacked`: hands a task all jobs of a sweep at once, if it can train them together."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class StackedLauncherConf:
+    _target_: str = "hydra_plugins.stacked_launcher.StackedLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="trialstack")
+
+
+class StackedLauncher(Launcher):
+    """Composes all jobs before the first one runs, and calls `task_function.together` with them.
+
+    A task function without `together` runs once a job, as with Hydra's basic launcher.
+    """
+
+    composes_first = True
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from trialstack.composition import SweepConfigLoader
+
+        hydra_context.config_loader = SweepConfigLoader(hydra_context.config_loader)  # the sweeper has this context too
+        self.context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        self._configure_log()
+        configs = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config.hydra):
+                config.hydra.job.id = config.hydra.job.num = number
+            configs.append(config)
+        together = getattr(self.task_function, "together", None)
+        if together is not None:
+            returned: list[JobReturn] = together(configs, self.config, self.context, self.task_function)
+            return returned
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        log.info(f"Launching {len(configs)} jobs locally")
+        return [self._run(config) for config in configs]
+
+    def _run(self, config: DictConfig) -> JobReturn:
+        log.info(f"\t#{config.hydra.job.num} : {' '.join(filter_overrides(config.hydra.overrides.task))}")
+        returned = run_job(
+            hydra_context=self.context,
+            task_function=self.task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        self._configure_log()
+        return returned
+
+    def _configure_log(self) -> None:
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

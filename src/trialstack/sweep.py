@@ -1,0 +1,265 @@
+"""A sweep: Hydra's jobs as trials, each in a folder, trained stack by stack, and what came out."""
+
+import logging
+import math
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from trialstack.cli import unwritable
+from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, reason
+from trialstack.folders import locked
+from trialstack.jobs import Job
+from trialstack.results import Result
+from trialstack.rules import check
+from trialstack.sweep_index import Indexed, SweepIndex, varying
+from trialstack.trials import Trial, check_in_sweep
+
+log = logging.getLogger(__name__)
+
+KEPT = ("completed", "diverged")
+"""Statuses of trials that are not trained again."""
+
+
+@dataclass
+class Member:
+    """A job as a trial of the sweep.
+
+    Attributes:
+        job: Hydra's.
+        values: of its config; paths into its folder are not.
+        before: what its folder has of an earlier command: a status, or `new`.
+        returned: once it has ended.
+    """
+
+    job: Job
+    values: Mapping[str, Any]
+    before: str = "new"
+    returned: JobReturn | None = None
+
+    @property
+    def kept(self) -> bool:
+        return self.before in KEPT and not (self.before == "diverged" and self.values["retry"] == "diverged")
+
+    @property
+    def failed(self) -> bool:
+        return self.returned is not None and self.returned.status == JobStatus.FAILED
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was stopped after an epoch."""
+        there = (self.job.folder / "checkpoints" / name for name in ("last.ckpt", "stack.ckpt"))
+        return self.before == "interrupted" and any(file.exists() for file in there)
+
+
+def sweep(
+    configs: Sequence[DictConfig], master: DictConfig, context: HydraContext, task_function: TaskFunction
+) -> list[JobReturn]:
+    """Train the jobs of a sweep, those that differ in numbers only together; finished ones are kept as they are.
+
+    Args:
+        configs: of the jobs, with their `hydra` nodes.
+        master: the config of the sweep.
+        context: Hydra's.
+        task_function: that would run one job.
+
+    Raises:
+        UserError: a config breaks a rule, and nothing is trained; or the disk is full, and the same command goes on.
+        Interrupted: Ctrl-C or SIGTERM; the same command goes on.
+        TrialsFailed: a trial failed under `on_error=stop`.
+    """
+    members = []
+    for config in configs:
+        job = Job(config, context, task_function)
+        values = job.values()
+        check(values)
+        check_in_sweep(values)
+        members.append(Member(job, values))
+    folder = Path(str(master.hydra.sweep.dir))
+    with _brief():
+        if master.dry_run:
+            print(Sweep(folder, members).described())
+            return [JobReturn(overrides=member.job.overrides, status=JobStatus.COMPLETED) for member in members]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder):
+                return Sweep(folder, members).train()
+        except OSError as error:
+            raise UserError(unwritable(error)) from error
+
+
+class Sweep:
+    """Trials in a folder.
+
+    Args:
+        folder: of the sweep.
+        members: get a folder in it: the one that has their config already, or a new one.
+    """
+
+    def __init__(self, folder: Path, members: Sequence[Member]) -> None:
+        self.folder = folder
+        self.members = members
+        self.index = SweepIndex.read(folder)
+        self.index.objective = members[0].values["objective"]
+        before = set(self.index.trials)
+        self.trials = [Indexed.of(m.values, m.job.config.hydra.runtime.choices, m.job.overrides) for m in members]
+        names = self.index.place(self.trials, [os.path.relpath(member.job.folder, folder) for member in members])
+        for member, name in zip(members, names, strict=True):
+            member.job.folder = folder / name
+            result = Result.read(member.job.folder)
+            if name in before and member.job.folder.exists():
+                member.before = result.status if result is not None else "interrupted"
+            if member.kept and result is not None:
+                member.returned = member.job.returned(_objective(result))
+        self.left = [member for member in members if not member.kept]
+
+    def described(self) -> str:
+        """Return what `train` would do."""
+        from trialstack.dry_run import described  # torch, from here on
+
+        if not self.left:
+            return self._announcement()
+        keys = varying(self.trials)
+        labels = [{key: self.trials[i].value(key) for key in keys} for i, m in enumerate(self.members) if not m.kept]
+        return f"{self._announcement()}\n\n{described([member.values for member in self.left], labels)}"
+
+    def train(self) -> list[JobReturn]:
+        """Train what is left, stack by stack, and show and write what came out."""
+        self.index.write()
+        log.info(self._announcement())
+        try:
+            if self.left:
+                self._train_stacks()
+        except (KeyboardInterrupt, Interrupted):
+            raise Interrupted(f"`{self._command()}` continues") from None
+        finally:
+            self._report()
+        return [member.returned for member in self.members if member.returned is not None]
+
+    def _announcement(self) -> str:
+        counts = Counter(self._fate(member) for member in self.members)
+        parts = ", ".join(f"{count} {fate}" for fate, count in counts.items())
+        return f"sweep of {_trials(len(self.members))} in {os.path.relpath(self.folder)}: {parts}"
+
+    def _fate(self, member: Member) -> str:
+        if member.kept:
+            return f"kept ({member.before})"
+        if member.goes_on:
+            return "going on from their last checkpoint"
+        return "new" if member.before == "new" else f"trained anew ({member.before})"
+
+    def _train_stacks(self) -> None:
+        from trialstack.datasets import Datasets  # torch, from here on
+        from trialstack.stacking import plan
+        from trialstack.sweep_bar import SweepBar
+
+        stacks = plan([{**member.values, "apart": member.job.apart} for member in self.left])
+        trial_epochs = sum(member.values["trainer"]["max_epochs"] for member in self.left)
+        bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
+        datasets, done, epochs = Datasets(), 0, 0
+        try:
+            for number, stack in enumerate(stacks, 1):
+                together = [self.left[position] for position in stack.members]
+                began = time.perf_counter()
+                self._train_together(together, bar, datasets)
+                done += len(together)
+                epochs += sum(member.values["trainer"]["max_epochs"] for member in together)
+                bar.move_to(done, epochs)
+                if not bar.shown:
+                    seconds = time.perf_counter() - began
+                    log.info("stack %d of %d: %s, %.1f s", number, len(stacks), _trials(len(together)), seconds)
+                if any(member.failed and member.values["on_error"] == "stop" for member in together):
+                    raise TrialsFailed(f"stopped at a trial that failed; `{self._command()}` continues")
+        finally:
+            bar.close()
+
+    def _train_together(self, together: Sequence[Member], bar: Any, datasets: Any) -> None:
+        from trialstack.training import train
+
+        for member in together:
+            if not member.goes_on:
+                shutil.rmtree(member.job.folder, ignore_errors=True)
+            member.job.open()
+        alone = len(together) == 1
+        trials = [self._trial(member, alone) for member in together]
+        first = together[0].job
+        try:
+            with first.logging() if alone else _nothing(), first.active():
+                results = train(trials, [bar], datasets)
+        except (Interrupted, CannotWrite):
+            raise
+        except Exception as error:
+            results = [self._failed(member, error) for member in together]
+        for member, result in zip(together, results, strict=True):
+            failed = TrialsFailed(f"{os.path.relpath(member.job.folder)} failed: {result.reason}")
+            member.returned = member.job.close(failed if result.status == "failed" else _objective(result))
+
+    def _trial(self, member: Member, alone: bool) -> Trial:
+        logged = _nothing if alone else member.job.logging
+        config = OmegaConf.create(dict(member.job.values()))
+        folder = Path(os.path.abspath(member.job.folder))
+        return Trial(config, folder, tuple(member.job.overrides), member.goes_on, logged=logged)
+
+    def _failed(self, member: Member, error: Exception) -> Result:
+        """The result of a trial whose training raised."""
+        with member.job.logging():
+            log.error("failed: %s", error, exc_info=None if isinstance(error, UserError) else error)
+        result = Result.read(member.job.folder) or Result()
+        if result.status not in KEPT:
+            result.status, result.reason = "failed", reason(error)
+            result.write(member.job.folder)
+        return result
+
+    def _report(self) -> None:
+        """Write the leaderboard, print it, and say what failed."""
+        from trialstack.report import report
+
+        try:
+            report(self.folder)
+        except OSError as error:
+            log.error("the leaderboard: %s", unwritable(error))
+
+    def _command(self) -> str:
+        arguments = [*sys.argv[1:]]
+        if not any(argument.startswith("sweep=") for argument in arguments):
+            arguments.append(f"sweep={self.folder.name}")
+        return shlex.join(["python", os.path.relpath(sys.argv[0]), *arguments])
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"
+
+
+def _objective(result: Result) -> float:
+    return math.nan if result.objective is None else result.objective
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _brief() -> Iterator[None]:
+    """Have the terminal show the sweep, not what is said of single trials; `hydra.verbose=trialstack` shows all."""
+    package = logging.getLogger("trialstack")
+    level = package.level
+    if not package.isEnabledFor(logging.DEBUG):
+        package.setLevel(logging.WARNING)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(level)

@@ -1,0 +1,163 @@
+"""`sweep.json`: which trial of a sweep is in which folder, by the content of its config."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trialstack.atomic import replaced
+from trialstack.errors import UserError
+
+_ELSEWHERE = (
+    "folder.", "resume.", "sweep.", "dry_run.", "retry.", "on_error.", "logger.", "callbacks.progress.", "data.root.",
+    "data.download.", "engine.max_stack.",
+)  # fmt: skip
+"""Keys that say where and how a trial is run rather than what it learns."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A trial in the index.
+
+    Attributes:
+        content: its config as values by dotted key, without what says where and how it is run.
+        choices: the option of every config group.
+        overrides: keys that its command line changed.
+    """
+
+    content: dict[str, Any]
+    choices: dict[str, str | None]
+    overrides: list[str]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Iterable[str]) -> "Indexed":
+        """Return the entry of a resolved config, `hydra.runtime.choices` and `hydra.overrides.task`."""
+        content = {key: value for key, value in flat(values).items() if not f"{key}.".startswith(_ELSEWHERE)}
+        of_job = {group: option for group, option in choices.items() if not group.startswith("hydra/")}
+        return cls(content, of_job, [line.lstrip("+~").partition("=")[0].partition("@")[0] for line in overrides])
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key, or the option of a config group."""
+        return self.content[key] if key in self.content else self.choices.get(key)
+
+    @property
+    def key(self) -> str:
+        return json.dumps(self.content, sort_keys=True)
+
+
+class SweepIndex:
+    """The trials of a sweep.
+
+    Attributes:
+        objective: what they are compared by.
+        trials: by name of their folder in the sweep's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "sweep.json"
+        self.objective = ""
+        self.trials: dict[str, Indexed] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> "SweepIndex":
+        """Return the index in a sweep's folder, an empty one if there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        index = cls(folder)
+        try:
+            values = json.loads(index.file.read_text())
+            index.objective, common = values["objective"], values["common"]
+            for name, own in values["trials"].items():
+                index.trials[name] = Indexed(
+                    common["content"] | own["content"], common["choices"] | own["choices"], own["overrides"]
+                )
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{index.file} is damaged ({type(error).__name__}); move it away, and the sweep begins anew beside the "
+                "trials that are there"
+            ) from error
+        return index
+
+    def write(self) -> None:
+        """Write it; what all trials have in common is there once."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        parts = ("content", "choices")
+        common = {part: _common([getattr(trial, part) for trial in self.trials.values()]) for part in parts}
+        trials = {
+            name: {part: _without(getattr(trial, part), common[part]) for part in parts}
+            | {"overrides": trial.overrides}
+            for name, trial in self.trials.items()
+        }
+        values = {"objective": self.objective, "common": common, "trials": trials}
+        with replaced(self.file) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n")
+
+    def place(self, trials: Sequence[Indexed], wanted: Sequence[str]) -> list[str]:
+        """Give every trial a folder: that of the same content, else the wanted one, else the next that is free.
+
+        Args:
+            trials: without two of the same content, unless each shall have a folder.
+            wanted: names of their folders, where no other trial is there.
+        """
+        there: dict[str, list[str]] = {}
+        for name, trial in reversed(self.trials.items()):
+            there.setdefault(trial.key, []).append(name)
+        known = [names.pop() if (names := there.get(trial.key)) else None for trial in trials]
+        placed: list[str] = []
+        for trial, its_own, wish in zip(trials, known, wanted, strict=True):
+            placed.append(its_own or self._free(wish))
+            self.trials[placed[-1]] = trial
+        return placed
+
+    def _free(self, wish: str) -> str:
+        number, name = (int(wish) if wish.isdecimal() else 1), wish
+        while name in self.trials or (self.file.parent / name).exists():
+            number += 1
+            name = str(number) if wish.isdecimal() else f"{wish}-{number}"
+        return name
+
+
+def varying(trials: list[Indexed]) -> list[str]:
+    """Return the keys that tell trials apart, other than the seed: overridden ones, and others where those do not."""
+    overridden = dict.fromkeys(key for trial in trials for key in trial.overrides if key != "seed")
+    keys = [key for key in overridden if len({json.dumps(trial.value(key)) for trial in trials}) > 1]
+    alike: dict[str, list[Indexed]] = {}
+    for trial in trials:
+        alike.setdefault(json.dumps([trial.value(key) for key in keys]), []).append(trial)
+    others = dict.fromkeys(key for trials in alike.values() for key in _different(trials))
+    return [*keys, *(key for key in others if key != "seed")]
+
+
+def _different(trials: list[Indexed]) -> Iterable[str]:
+    first, *others = trials
+    keys = dict.fromkeys(key for trial in trials for key in trial.content)
+    return [key for key in keys if any(json.dumps(t.value(key)) != json.dumps(first.value(key)) for t in others)]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted key; groups without any have none."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _common(dicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, *others = dicts
+    return {key: value for key, value in first.items() if all(_same(other, key, value) for other in others)}
+
+
+def _without(values: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in common}
+
+
+def _same(values: Mapping[str, Any], key: str, value: Any) -> bool:
+    return key in values and type(values[key]) is type(value) and bool(values[key] == value)
