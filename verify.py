@@ -1,0 +1,29 @@
+"""Train one trial of a sweep by itself and compare: `python verify.py trial=FOLDER`."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from trialstack.cli import exit_codes, run
+from trialstack.folders import requested_run
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="verify")
+@exit_codes
+def main(config: DictConfig) -> None:
+    folder = requested_run(config, "trial")
+    from trialstack.verification import verify  # torch, from here on
+
+    found = verify(folder, config.data.root)
+    in_stack, alone = found.statuses
+    print(f"{folder}: {in_stack} in a stack of {found.stack_size}, {alone} alone")
+    for compared in (found.weights, found.metrics):
+        print(f"{compared.name}: largest difference {compared.difference:.2e}, bound {compared.bound:.2e}")
+    print("within rounding" if found.holds else "more than rounding: this is a defect, or the code or data has changed")
+    if not found.holds:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)
