@@ -39,11 +39,14 @@ def rivals() -> list[Rival]:
         Rival("eager engine", "engines", engine="eager"),
         Rival("stacked engine", "engines", engine="stacked"),
         *(
-            Rival(f"stack of {trials}, {seeds}", "engines", engine="stacked", trials=trials, seeds=seeds.split()[0])
-            for trials in (4, 8, 64)
-            for seeds in ("one seed", "many seeds")
+            Rival(f"stack of {trials}, {_seeds(seeds)}", "engines", engine="stacked", trials=trials, seeds=seeds)
+            for trials, seeds in ((4, 1), (4, 4), (8, 1), (8, 8), (16, 1), (32, 4), (64, 1), (64, 64))
         ),
     ]
+
+
+def _seeds(seeds: int) -> str:
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:

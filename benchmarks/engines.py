@@ -41,8 +41,8 @@ class GateBar(EpochBar):
         self.gate()
 
 
-def train(task: Task, gate: Gate, engine: str, trials: int = 1, seeds: str = "one") -> None:
-    """Train trials that differ in their learning rates or in their seeds."""
+def train(task: Task, gate: Gate, engine: str, trials: int = 1, seeds: int = 1) -> None:
+    """Train trials that differ in their learning rates, with so many seeds in turn."""
     BenchmarkData.task, GateBar.gate = task, gate
     rate = 0.01 if task.optimizer == "sgd" else 0.001
     common = (
@@ -58,6 +58,6 @@ def train(task: Task, gate: Gate, engine: str, trials: int = 1, seeds: str = "on
     with TemporaryDirectory() as folder:
         made = []
         for trial in range(trials):
-            own = (f"seed={trial + 1 if seeds == 'many' else 1}", f"optimizer.lr={rate * (1 + 0.01 * trial)}")
+            own = (f"seed={trial % seeds + 1}", f"optimizer.lr={rate * (1 + 0.01 * trial)}")
             made.append(compose_trial([*common, *own], Path(folder) / str(trial), CONF))
         train_trials(made)

@@ -22,7 +22,9 @@ raw numbers in `raw/`.
 def write_report(folder: Path) -> None:
     """Write `RESULTS.md` from all of `raw/*.json` in `folder`."""
     parts = [INTRODUCTION.format(size=PRODUCT_SIZE)]
-    parts += [section(json.loads(file.read_text())) for file in sorted((folder / "raw").glob("*.json"))]
+    for file in sorted((folder / "raw").glob("*.json")):
+        result = json.loads(file.read_text())
+        parts.append(sweeps_section(result) if "sweeps" in result else section(result))
     (folder / "RESULTS.md").write_text("\n".join(parts))
 
 
@@ -53,6 +55,32 @@ def section(result: dict[str, Any]) -> str:
             f"| {rival['name']} | {median(seconds):.3f} | {min(seconds):.3f} to {max(seconds):.3f} | {to_reference} | "
             f"{paired(seconds, arithmetic):.2f} | {rival['peak_gib']:.1f} |"
         )
+    return "\n".join([*lines, ""])
+
+
+def sweeps_section(result: dict[str, Any]) -> str:
+    """Return the section of whole sweeps on one machine."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        "## Sweeps of mlp300 on Fashion-MNIST, whole commands",
+        "",
+        f"{result['hardware']}; {result['date']}, commit {(result['git'] or '')[:12]}; {versions}.",
+        "",
+        "Seconds of the command, and of these of its trials' training, validation, logs and checkpoints while they "
+        "train, and tests; the rest is start-up, composition, folders and the leaderboard.",
+        "",
+        "| sweep | trials | command, s | training | validation | logging | checkpoints | test | peak memory, GiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, sweep in result["sweeps"].items():
+        parts = [f"{sweep['parts'][part]:.1f}" for part in ("training", "validation", "logging", "checkpoints", "test")]
+        lines.append(
+            f"| {name} | {sweep['trials']} | {sweep['seconds']:.1f} | {' | '.join(parts)} | {sweep['peak_gib']:.2f} |"
+        )
+    lines += [
+        "",
+        *(f"- {name}: `-m model=mlp300 data=fashion {sweep['command']}`" for name, sweep in result["sweeps"].items()),
+    ]
     return "\n".join([*lines, ""])
 
 
