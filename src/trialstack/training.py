@@ -1,6 +1,5 @@
 """Training: a function from trials to results."""
 
-import errno
 import gc
 import logging
 import os
@@ -9,37 +8,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar, Timer
-from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.callbacks import Callback
 
-from trialstack import tables
-from trialstack.account import Account
-from trialstack.capacity import trials_that_fit
-from trialstack.checkpoints import BestAndLast
-from trialstack.chunks import ShuffledChunks, epoch_steps
-from trialstack.classifier import Classifier, hyperparameters
-from trialstack.data import ImageDataModule
 from trialstack.datasets import Datasets
-from trialstack.devices import check_devices, device_name
-from trialstack.errors import CannotWrite, Diverged, Interrupted, UserError, reason
-from trialstack.folders import lock_folder, locked, resume_command
-from trialstack.history import Recorder
+from trialstack.fits import EagerFit, Fit, StackedFit
+from trialstack.folders import lock_folder, locked
 from trialstack.quiet import is_main_process, quiet
 from trialstack.results import Result
 from trialstack.runs import Run
-from trialstack.stack_checkpoint import StackCheckpoint, members, stack_file
-from trialstack.stacked import StackedClassifier
+from trialstack.stack_checkpoint import members, stack_file
 from trialstack.stacking import plan, stacks
 from trialstack.trials import Trial
 
 log = logging.getLogger(__name__)
-
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def train(
@@ -90,7 +73,7 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.stack is not None or run.resume()]
 
 
-def _halved(fit: "Fit") -> list[list[Trial]]:
+def _halved(fit: Fit) -> list[list[Trial]]:
     """Train, and return what is left: what did not fit into the memory, as two halves if it was all."""
     try:
         left = [replace(run.trial, began=time.perf_counter()) for run in fit.train()]
@@ -122,321 +105,3 @@ def _denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-class Fit:
-    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the subclasses."""
-
-    engine: ClassVar[str]
-
-    def __init__(self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets) -> None:
-        self.runs = list(runs)
-        self.config = runs[0].config
-        self.observers = observers
-        self.datasets = datasets
-        self.account = Account()
-        self.began = self.runs[0].trial.began
-        for run in runs:
-            run.account = self.account
-            run.result.engine = self.engine
-
-    @property
-    def alone(self) -> bool:
-        return len(self.runs) == 1
-
-    def capacity(self, data: ImageDataModule) -> int:
-        """Return how many runs can train together."""
-        return 1
-
-    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier | StackedClassifier:
-        """Return what is trained."""
-        raise NotImplementedError
-
-    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
-        """Return where Trainer.fit gets its batches from, as its arguments."""
-        raise NotImplementedError
-
-    def checkpoint_callback(self) -> Checkpoint:
-        return BestAndLast(self.runs[0].best, self.account)
-
-    def checkpoint_file(self) -> Path:
-        """Return what Trainer.fit goes on from, if the runs do."""
-        return self.runs[0].best.last
-
-    def trainer_settings(self) -> dict[str, Any]:
-        return dict(self.config["trainer"])
-
-    def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
-        """Return a run's best classifier, None if it has none.
-
-        Args:
-            trial: position of the run.
-            like: one of the same network, which may be overwritten.
-        """
-        return self.runs[trial].best_classifier()
-
-    def finish(self, ended: bool) -> None:
-        """Write what is left to write after Trainer.fit, whether that has ended or was stopped."""
-
-    def train(self) -> list[Run]:
-        """Train, test and write everything down; whatever happens, each result.json says it.
-
-        Returns:
-            Runs that did not fit into the memory with the others, and are left as they were.
-        """
-        left: list[Run] = []
-        with self._recorded():
-            self.account.seconds["startup"] = time.perf_counter() - self.began
-            trainer = self._trainer()
-            with self.account.measure("data"):
-                data = self.datasets.load(self.config["data"], self.config["seed"], trainer)
-            left = self._leave(self.capacity(data))
-            classifiers = self._classifiers(data)
-            if not classifiers:
-                return left
-            first = classifiers[0]
-            first.check_shapes()
-            for run in self.runs:
-                run.result.stack_size = len(self.runs)
-                run.result.parameters = sum(p.numel() for p in first.network.parameters())
-                run.result.device = device_name(trainer.strategy.root_device)
-                run.result.data = {"name": data.dataset, "checksums": data.checksums}
-            if trainer.is_global_zero:
-                self._describe(first)
-            module = self.module(classifiers, data)
-            del classifiers  # a stack has its own copy of their weights
-            with self.account.measure("fit"):
-                self._fit(trainer, module, data)
-            if trainer.is_global_zero:
-                self._conclude(first, data)
-        return left
-
-    def _leave(self, capacity: int) -> list[Run]:
-        """Take no more runs than `capacity`, and not many fewer than will be left for the next fit."""
-        fits = -(-len(self.runs) // capacity)
-        taken = -(-len(self.runs) // fits)
-        left = self.runs[taken:]
-        del self.runs[taken:]
-        return left
-
-    def _classifiers(self, data: ImageDataModule) -> list[Classifier]:
-        """The runs' classifiers; of several runs, one that has none has failed."""
-        assert data.spec is not None
-        classifiers, alone = [], self.alone
-        for run in self.runs[:]:
-            try:
-                classifiers.append(Classifier(**hyperparameters(run.config, data.spec)))
-            except UserError as error:
-                if alone:
-                    raise
-                run.fail("failed", str(error))
-                run.write_result()
-                self.runs.remove(run)
-        return classifiers
-
-    @contextmanager
-    def _recorded(self) -> Iterator[None]:
-        """Write every run's result at the end, however that comes.
-
-        Raises:
-            UserError: a file cannot be written.
-            Interrupted: Ctrl-C or SIGTERM.
-        """
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._fail("interrupted", "by Ctrl-C or SIGTERM")
-            raise Interrupted(f"{self._continues()} continues") from None
-        except OSError as error:
-            cannot_write = error.errno in _CANNOT_WRITE
-            self._fail("interrupted" if cannot_write else "failed", str(error))
-            if not cannot_write:
-                raise
-            raise CannotWrite(
-                f"cannot write {error.filename or self.runs[0].folder}: {error.strerror}; make room, then "
-                f"{self._continues()} continues"
-            ) from error
-        except Exception as error:
-            self._fail("failed", reason(error))
-            raise
-        finally:
-            for run in self.runs:
-                if not run.concluded:
-                    run.write_result()
-
-    def _continues(self) -> str:
-        if self.alone:
-            return f"`{resume_command(self.runs[0].folder)}`"
-        return f"training the same {len(self.runs)} trials again"
-
-    def _fail(self, status: str, reason: str) -> None:
-        for run in self.runs:
-            if not run.concluded:
-                run.fail(status, reason)
-
-    def _trainer(self) -> Trainer:
-        settings = self.trainer_settings()
-        check_devices(settings["accelerator"], settings["devices"])
-        callbacks = [
-            callback
-            for callback in self.runs[0].callbacks
-            if not (self.observers and isinstance(callback, ProgressBar))
-        ]
-        defaults = {
-            "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
-            "enable_model_summary": False,  # tables.model_summary prints one
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
-        }
-        max_time = settings.pop("max_time", None)
-        try:
-            if max_time is not None:  # Lightning's own would stop within an epoch, which cannot be resumed
-                callbacks.append(Timer(max_time, interval="epoch", verbose=False))
-            return Trainer(
-                **{**defaults, **settings},
-                default_root_dir=self.runs[0].folder,
-                logger=False,
-                callbacks=[self.account, *callbacks, *self.observers, Recorder(self.runs, self.account)],
-            )
-        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works") from error
-
-    def _describe(self, first: Classifier) -> None:
-        """Show what is trained."""
-        log.info("%s\n\n%s\n", self.runs[0].config_text, tables.model_summary(first))
-        if self.alone:
-            self.runs[0].open_loggers()
-            self.runs[0].describe(first)
-        else:
-            log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
-
-    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
-        trainer.loggers = self.runs[0].loggers
-        trainer.callbacks.append(self.checkpoint_callback())  # type: ignore[attr-defined]
-        checkpoint = self.checkpoint_file() if self.runs[0].checkpoint is not None else None
-        if self.runs[0].trial.resume:
-            begin = os.path.relpath(checkpoint) if checkpoint else "the beginning: there is no checkpoint yet"
-            log.info("resuming from %s", begin)
-        ended = True
-        try:
-            trainer.fit(module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True)
-        except Diverged:
-            pass  # all trials; the module says when
-        except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
-            ended = False
-            if trainer.state.status == TrainerStatus.INTERRUPTED:
-                raise KeyboardInterrupt from None
-            raise
-        except BaseException:
-            ended = False
-            raise
-        finally:
-            self.finish(ended)
-        for trial, run in enumerate(self.runs):
-            self._judge(run, module.diverged.get(trial), trainer)
-
-    def _judge(self, run: Run, diverged: int | None, trainer: Trainer) -> None:
-        """Decide how a run that was not interrupted ended."""
-        if diverged is not None:
-            run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
-            return
-        run.result.status = "completed"
-        if len(run.history.rows) < (trainer.max_epochs or 0):
-            early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
-            why = f"{self.config['objective']} no longer improved" if early else "trainer.max_time was over"
-            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {trainer.max_epochs}: {why}"
-
-    def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
-        for trial, run in enumerate(self.runs):
-            with run.trial.logged():
-                try:
-                    if not self.alone:
-                        run.open_loggers()
-                        run.describe(first if run is self.runs[0] else None)
-                        run.tell(len(self.runs))
-                    run.conclude(data, self.best_classifier(trial, first), pictures=self.alone)
-                except Exception as error:
-                    if self.alone or isinstance(error, OSError):
-                        raise
-                    run.fail("failed", reason(error))
-                    log.exception("the trial has failed after its training")
-                log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
-            run.write_result()
-            run.concluded = True
-        where = self.account.describe(time.perf_counter() - self.began)
-        if where is not None:
-            log.info(where)
-
-
-class EagerFit(Fit):
-    """One run on plain Lightning."""
-
-    engine = "eager"
-
-    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier:
-        return classifiers[0]
-
-    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
-        return {"datamodule": data}
-
-
-class StackedFit(Fit):
-    """Several runs, or one, as a stack."""
-
-    engine = "stacked"
-
-    stack_checkpoint: StackCheckpoint | None = None
-
-    def capacity(self, data: ImageDataModule) -> int:
-        """As many as `engine.max_stack` allows or the memory holds; a stack that goes on stays as it was."""
-        if self.runs[0].stack is not None:
-            return len(self.runs)
-        return trials_that_fit([run.config for run in self.runs], data)
-
-    def trainer_settings(self) -> dict[str, Any]:
-        """All chunks of an epoch: it is the minibatches in them that `limit_train_batches` counts."""
-        return super().trainer_settings() | {"limit_train_batches": 1.0}
-
-    def checkpoint_callback(self) -> Checkpoint:
-        if self.alone:
-            return super().checkpoint_callback()
-        self.stack_checkpoint = StackCheckpoint(self.runs, self.account)
-        return self.stack_checkpoint
-
-    def checkpoint_file(self) -> Path:
-        return self.runs[0].stack or super().checkpoint_file()
-
-    def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
-        """Without reading it from a file, if this session has found it."""
-        best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[trial]
-        if best is None:
-            return super().best_classifier(trial, like)
-        weights = best["state_dict"].values()  # layers are numbered otherwise with dropout
-        like.load_state_dict(dict(zip(like.state_dict(), weights, strict=True)))
-        return like.eval()
-
-    def finish(self, ended: bool) -> None:
-        if self.stack_checkpoint is not None:
-            self.stack_checkpoint.finish(ended)
-
-    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
-        limits = self.config["trainer"]
-        samples = len(data.train_samples.labels)
-        chunks = ShuffledChunks(
-            samples,
-            data.batch_size,
-            seeds=sorted({run.config["seed"] for run in self.runs}),
-            steps=epoch_steps(
-                -(-samples // data.batch_size), int(limits["fast_dev_run"]) or limits["limit_train_batches"]
-            ),
-            steps_per_execution=self.runs[0].steps_per_execution,
-            device=data.train_samples.labels.device,
-        )
-        module = StackedClassifier(classifiers, data.train_samples, chunks, self.config["objective"])
-        if self.runs[0].stack is None:
-            module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
-        return module
-
-    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
-        assert isinstance(module, StackedClassifier)
-        return {"train_dataloaders": module.chunks, "val_dataloaders": data.val_dataloader()}
