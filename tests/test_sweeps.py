@@ -223,7 +223,7 @@ def test_a_dry_run_says_what_would_train_and_writes_nothing(command: Command) ->
     assert ended.code == 0, ended.err
     rows = [line.split() for line in ended.out.splitlines() if line.lstrip().startswith("engine=")]
     assert rows[0][:5] == ["engine=auto", "stacked", "3", "0.0", "0.00"]
-    assert rows[1][:6] == ["engine=eager", "eager:", "engine=eager", "3", "of", "1"]
+    assert rows[1][:7] == ["engine=eager", "eager:", "engine=eager", "3,", "one", "at", "a"]
     assert "6 trials, about" in ended.out
     assert not Path("outputs").exists()
     assert "1 trial in" in command("train.py", *QUICK, "dry_run=true").out

@@ -52,10 +52,11 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
         gib = size * trial_bytes(of_stack, data) / 2**30
         total, largest = total + seconds, max(largest, gib)
         engine = "stacked" if eager is None else f"eager: {eager}"
-        stacks = f"{-(-len(members) // size)} of {size}" if size < len(members) else str(size)
+        count = -(-len(members) // size)
+        stacks = str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
         rows.append([_common(members, labels), engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
-    text = table(["Trials with", "Engine", "Trials in a stack", "Seconds", "GiB"], rows)
-    of_all = f"{len(configs)} trials, about {total:.0f} s of training, at most {largest:.1f} GiB"
+    text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
+    of_all = f"{len(configs)} trials, about {total:.0f} s of training, at most {largest:.2f} GiB"
     return f"{text}\n{of_all}; nothing was trained"
 
 
