@@ -92,13 +92,15 @@ def composed(folder: Path) -> DictConfig:
     """
     file = folder / ".hydra" / "config.yaml"
     if not folder.exists():
-        raise UserError(f"run folder {folder} does not exist; `ls -t outputs/runs` lists the runs there are")
+        raise UserError(f"run folder {folder} does not exist; `ls -td outputs/*/*` lists run folders")
     if not folder.is_dir():
         raise UserError(f"a run folder is needed, got the file {folder}; name the folder that holds checkpoints/")
     try:
         config = OmegaConf.load(file)
     except FileNotFoundError:
-        raise UserError(f"{folder} is no run folder: {file} is missing; `ls -t outputs/runs` lists the runs") from None
+        raise UserError(
+            f"{folder} is no run folder: {file} is missing; `ls -td outputs/*/*` lists run folders"
+        ) from None
     except Exception as error:
         raise UserError(f"{file} cannot be read ({type(error).__name__}); restore it from a copy of the run") from error
     if not isinstance(config, DictConfig) or "data" not in config:

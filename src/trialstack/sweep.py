@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ class Sweep:
         trials = [self._trial(member, alone) for member in together]
         first = together[0].job
         try:
-            with first.logging() if alone else _nothing(), first.active():
+            with first.logging() if alone else nullcontext(), first.active():
                 results = train(trials, [bar], datasets)
         except (Interrupted, CannotWrite):
             raise
@@ -207,7 +207,7 @@ class Sweep:
             member.returned = member.job.close(failed if result.status == "failed" else _objective(result))
 
     def _trial(self, member: Member, alone: bool) -> Trial:
-        logged = _nothing if alone else member.job.logging
+        logged = nullcontext if alone else member.job.logging
         config = OmegaConf.create(dict(member.job.values()))
         folder = Path(os.path.abspath(member.job.folder))
         return Trial(config, folder, tuple(member.job.overrides), member.goes_on, logged=logged)
@@ -244,11 +244,6 @@ def _trials(count: int) -> str:
 
 def _objective(result: Result) -> float:
     return math.nan if result.objective is None else result.objective
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager
