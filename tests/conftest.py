@@ -18,6 +18,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from trialstack.data import MNIST, FashionMNIST
+from trialstack.rules import resolved
 from trialstack.trials import Trial
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +74,7 @@ def composed(folder: Path, *overrides: str) -> Trial:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", ["callbacks=none", "logger=none", f"folder={folder}", *overrides])
     folder.mkdir(parents=True, exist_ok=True)
-    return Trial(config, folder)
+    return Trial(resolved(config), folder)
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

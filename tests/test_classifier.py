@@ -19,7 +19,7 @@ from trialstack.training import train
 
 
 def parts(folder: Path, *overrides: str) -> tuple[Classifier, Digits]:
-    config = composed(folder, "model.hidden=[16]", *overrides).values()
+    config = composed(folder, "model.hidden=[16]", *overrides).config
     data = Digits(val_size=300, seed=config["seed"])
     data.setup()
     assert data.spec is not None

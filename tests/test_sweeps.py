@@ -78,12 +78,15 @@ def test_trials_that_differ_in_numbers_train_together(command: Command) -> None:
 
 
 def test_every_trial_leaves_what_a_run_leaves_and_learns_what_it_learns_alone(command: Command) -> None:
-    common = ("model.hidden=[8]", "trainer.max_epochs=2", "trainer.precision=64-true", "model.dropout=0.2")
+    logger = '{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:"${folder}",name:csv,version:""}'
+    settings = ("model.hidden=[8]", "trainer.max_epochs=2", "trainer.precision=64-true", "model.dropout=0.2")
+    common = (*settings, f"+logger.csv={logger}")
     assert command("train.py", "-m", *common, "sweep=s", "seed=1,2,3").code == 0
     assert command("train.py", *common, "seed=2", "hydra.run.dir=alone").code == 0
     names = {path.name for path in (FOLDER / "1").iterdir() if "tfevents" not in path.name}
     alone = {path.name for path in Path("alone").iterdir() if "tfevents" not in path.name}
-    assert names == alone - {"history.png"}
+    assert names == alone - {"history.png", "hparams.yaml"}
+    assert len({(folder / "csv/metrics.csv").read_text().count("\n") for folder in (FOLDER / "1", Path("alone"))}) == 1
     for name in ("best", "last"):
         a, b = weights(FOLDER / "1", name), weights(Path("alone"), name)
         assert all(torch.allclose(a[key], b[key], rtol=1e-9, atol=0) for key in b)

@@ -5,16 +5,16 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import Container, DictConfig, OmegaConf, flag_override, open_dict, read_write
-from omegaconf._utils import OmegaConfDumper
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
+from trialstack.config_yaml import to_yaml
 from trialstack.rules import resolved
 
 
@@ -40,7 +40,7 @@ class Job:
 
     @property
     def overrides(self) -> list[str]:
-        return list(self.config.hydra.overrides.task)
+        return list(map(str, OmegaConf.to_container(self.config.hydra.overrides.task) or ()))
 
     @property
     def apart(self) -> dict[str, Any]:
@@ -108,13 +108,15 @@ class Job:
 
     def _write_configs(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        task_config, hydra_config = self._parts()
+        task_config, hydra_config = self.parts
         parts = {"config": task_config, "hydra": hydra_config, "overrides": self.config.hydra.overrides.task}
         for name, part in parts.items():
-            (folder / f"{name}.yaml").write_text(_yaml(part), encoding="utf-8")
+            text = to_yaml(OmegaConf.to_container(part, enum_to_str=True))
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
-    def _parts(self) -> tuple[DictConfig, DictConfig]:
-        """Copies of the config without its `hydra` node, and of that."""
+    @cached_property
+    def parts(self) -> tuple[DictConfig, DictConfig]:
+        """Copies of the config without its `hydra` node, and of that, from before the job began."""
         task_config: DictConfig = pickle.loads(pickle.dumps(self.config))
         hydra_config = OmegaConf.create()
         with flag_override(hydra_config, "no_deepcopy_set_nodes", True):
@@ -136,24 +138,10 @@ class Job:
 
     def returned(self, outcome: Any) -> JobReturn:
         """Return what the launcher returns of a job."""
-        task_config, hydra_config = self._parts()
+        task_config, hydra_config = self.parts
         hydra = self.config.hydra
         there = hydra.runtime.output_dir if hydra.job.chdir else os.getcwd()
         returned = JobReturn(self.overrides, task_config, hydra_config, there, JobRuntime.instance().get("name"))
         returned.status = JobStatus.FAILED if isinstance(outcome, Exception) else JobStatus.COMPLETED
         returned.return_value = outcome
         return returned
-
-
-class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """OmegaConf's dumper on libyaml, where that is there: five times as fast."""
-
-
-_Dumper.add_representer(str, OmegaConfDumper.str_representer)
-
-
-def _yaml(config: Container) -> str:
-    """What `OmegaConf.to_yaml` returns."""
-    values = OmegaConf.to_container(config, enum_to_str=True)
-    text: str = yaml.dump(values, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper)
-    return text

@@ -15,6 +15,7 @@ from trialstack.account import Account
 from trialstack.build import instantiate_all
 from trialstack.checkpoints import Best, read_checkpoint
 from trialstack.classifier import Classifier
+from trialstack.config_yaml import to_yaml
 from trialstack.data import ImageDataModule
 from trialstack.errors import UserError
 from trialstack.evaluation import evaluate
@@ -46,7 +47,7 @@ class Run:
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         self.folder = trial.folder
-        self.config = trial.values()
+        self.config = trial.config
         self.tested: dict[str, float] = {}
         self.history = History(self.folder)
         self.best = Best(self.folder, self.config["objective"])
@@ -75,12 +76,15 @@ class Run:
             self.go_on(read_checkpoint(self.best.last))
         if not is_main_process():
             return True
-        changed = composed(self.folder).trainer != self.trial.config.trainer
+        saved = composed(self.folder)
+        changed = saved.trainer != self.config["trainer"]
         if result is not None and result.status == "completed" and not changed:
             log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
             self.result = result
             return False
-        remember(self.folder, self.trial.config)
+        if changed:
+            saved.trainer = self.config["trainer"]
+            remember(self.folder, saved)
         return True
 
     def go_on(self, checkpoint: dict[str, Any], stack: Path | None = None, position: int = 0) -> None:
@@ -105,8 +109,8 @@ class Run:
 
     @cached_property
     def config_text(self) -> str:
-        """The config as YAML, resolved."""
-        return tables.config_text(self.trial.config)
+        """The config as YAML."""
+        return to_yaml(self.config).rstrip()
 
     @property
     def steps_per_execution(self) -> int:
@@ -159,6 +163,8 @@ class Run:
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
             elif test is not None:
                 log.info("best epoch %s: test/loss %.4f  test/acc %.4f", self.best.epoch, test.loss, test.accuracy)
+            for logger in self.loggers:
+                logger.finalize("finished")
 
     def best_classifier(self) -> Classifier | None:
         """Return the classifier with the best weights that there are; None if no epoch was finished."""

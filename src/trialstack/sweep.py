@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from trialstack.cli import unwritable
 from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, reason
@@ -208,9 +208,8 @@ class Sweep:
 
     def _trial(self, member: Member, alone: bool) -> Trial:
         logged = nullcontext if alone else member.job.logging
-        config = OmegaConf.create(dict(member.job.values()))
         folder = Path(os.path.abspath(member.job.folder))
-        return Trial(config, folder, tuple(member.job.overrides), member.goes_on, logged=logged)
+        return Trial(member.job.values(), folder, tuple(member.job.overrides), member.goes_on, logged=logged)
 
     def _failed(self, member: Member, error: Exception) -> Result:
         """The result of a trial whose training raised."""

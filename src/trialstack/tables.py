@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
-from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,11 +27,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
         console.print(drawn)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     return "\n".join(line for line in [*lines, footer] if line)
-
-
-def config_text(config: DictConfig) -> str:
-    """Return the resolved config as YAML."""
-    return OmegaConf.to_yaml(config, resolve=True).rstrip()
 
 
 def model_summary(classifier: Classifier) -> str:

@@ -22,7 +22,6 @@ def describe(
     """Write the hyperparameters, the config as text and, of `classifier`, the model's graph."""
     for logger in loggers:
         logger.log_hyperparams(_hyperparameters(config))
-        logger.save()
     for writer in _writers(loggers):
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
         if classifier is None:
@@ -64,10 +63,9 @@ def conclude(
             logger.log_hyperparams(_hyperparameters(config), dict(metrics), step=step)
         else:
             logger.log_metrics(dict(metrics), step=step)
-    for writer in _writers(loggers):
-        if pictures:
+    if pictures:
+        for writer in _writers(loggers):
             _add_pictures(writer, classifier, test, test_images, step)
-        writer.close()
 
 
 def _add_pictures(

@@ -23,7 +23,7 @@ class Trial:
     """What is trained.
 
     Attributes:
-        config: the composed config; its interpolations can be resolved.
+        config: the composed config, resolved, as plain values.
         folder: the run folder.
         overrides: what the command line changed, for the record.
         resume: go on from `checkpoints/last.ckpt`, if it is there.
@@ -31,16 +31,12 @@ class Trial:
         logged: has what concerns this trial alone go to its log, while several train.
     """
 
-    config: DictConfig
+    config: dict[str, Any]
     folder: Path
     overrides: tuple[str, ...] = ()
     resume: bool = False
     began: float = field(default_factory=time.perf_counter)
     logged: Callable[[], AbstractContextManager[None]] = nullcontext
-
-    def values(self) -> dict[str, Any]:
-        """Return the config as plain resolved values."""
-        return resolved(self.config)
 
 
 def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
@@ -56,11 +52,12 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     """
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides, f"folder={folder}"])
-    check(resolved(config))
+    values = resolved(config)
+    check(values)
     if (folder / ".hydra").exists():
         raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
     remember(folder, config)
-    return Trial(config, folder, tuple(overrides))
+    return Trial(values, folder, tuple(overrides))
 
 
 def resume_trial(folder: Path) -> Trial:
@@ -71,7 +68,7 @@ def resume_trial(folder: Path) -> Trial:
     """
     config = composed(folder)
     config.folder = str(folder)
-    return Trial(config, folder, resume=True)
+    return Trial(resolved(config), folder, resume=True)
 
 
 def composed_trial(config: DictConfig) -> Trial:
@@ -83,7 +80,7 @@ def composed_trial(config: DictConfig) -> Trial:
     hydra = HydraConfig.get()
     began = STARTED if hydra.mode == RunMode.RUN else time.perf_counter()
     folder = Path(hydra.runtime.output_dir)
-    overrides = tuple(hydra.overrides.task)
+    overrides = tuple(map(str, OmegaConf.to_container(hydra.overrides.task) or ()))
     if config.resume is not None:
         config, overrides = _resumed(config, overrides)
     config = config.copy()
@@ -92,7 +89,7 @@ def composed_trial(config: DictConfig) -> Trial:
     check(values)
     if hydra.mode == RunMode.MULTIRUN:
         check_in_sweep(values)
-    return Trial(config, folder, overrides, config.resume is not None, began)
+    return Trial(values, folder, overrides, config.resume is not None, began)
 
 
 def check_in_sweep(values: Mapping[str, Any]) -> None:

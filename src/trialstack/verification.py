@@ -23,6 +23,7 @@ from trialstack.errors import UserError
 from trialstack.folders import composed
 from trialstack.history import METRICS
 from trialstack.results import Result
+from trialstack.rules import resolved
 from trialstack.training import train
 from trialstack.trials import Trial
 
@@ -119,7 +120,7 @@ def _train(config: DictConfig, folder: Path) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
     folder.mkdir()
-    [result] = train([Trial(config, folder)])
+    [result] = train([Trial(resolved(config), folder)])
     return result
 
 
