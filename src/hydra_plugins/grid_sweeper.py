@@ -59,10 +59,11 @@ class GridSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         batches = self.split_arguments(overrides, self.max_batch_size)
-        if len(batches) > 1 or not getattr(self.launcher, "composes_first", False):
+        accepts = getattr(self.launcher, "accepts", False)
+        if len(batches) > 1 or not accepts:
             for batch in batches:
                 self.validate_batch_is_legal(batch)
-        if not OmegaConf.select(self.config, "dry_run"):
+        if not accepts:
             folder = Path(self.config.hydra.sweep.dir)
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,12 @@ class StackedLauncher(Launcher):
     """Composes all jobs before the first one runs, and calls `task_function.together` with them.
 
     A task function without `together` runs once a job, as with Hydra's basic launcher.
+
+    Attributes:
+        accepts: it, or `together`, makes the sweep's folder and `multirun.yaml`, once all configs are found right.
     """
 
-    composes_first = True
+    accepts = True
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from trialstack.composition import SweepConfigLoader
@@ -51,7 +54,9 @@ class StackedLauncher(Launcher):
         if together is not None:
             returned: list[JobReturn] = together(configs, self.config, self.context, self.task_function)
             return returned
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        folder = Path(str(self.config.hydra.sweep.dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
         log.info(f"Launching {len(configs)} jobs locally")
         return [self._run(config) for config in configs]
 

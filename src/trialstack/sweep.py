@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from trialstack.cli import unwritable
 from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, reason
@@ -95,7 +95,9 @@ def sweep(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
-                return Sweep(folder, members).train()
+                chosen = Sweep(folder, members)
+                OmegaConf.save(master, folder / "multirun.yaml")
+                return chosen.train()
         except OSError as error:
             raise UserError(unwritable(error)) from error
 
