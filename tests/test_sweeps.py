@@ -23,7 +23,9 @@ from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, Ended
 from tests.test_runs import weights
+from trialstack.leaderboard import Leaderboard
 from trialstack.models import MLP
+from trialstack.sweep_figure import sweep_figure
 
 Command = Callable[..., Ended]
 Process = Callable[..., subprocess.Popen[str]]
@@ -180,6 +182,8 @@ def test_diverged_trials_are_no_failure_and_are_trained_again_on_demand(command:
     assert ended.code == 0, ended.err
     assert "diverged: outputs/sweeps/s/1: the loss became NaN or infinite in epoch 1" in ended.out
     assert [row["status"] for row in leaderboard()] == ["completed", "diverged"]
+    low, high = sweep_figure(Leaderboard(FOLDER)).axes[0].get_xlim()
+    assert high - low < 1  # 1e30 is at the edge
     assert "1 kept (completed), 1 kept (diverged)" in command("train.py", *SWEEP, rates).out
     assert "1 kept (completed), 1 trained anew (diverged)" in command("train.py", *SWEEP, rates, "retry=diverged").out
 
@@ -218,7 +222,7 @@ def test_a_mistake_in_one_trial_is_said_before_anything_trains(command: Command)
     ended = command("train.py", *SWEEP, "data.batch_size=32,0")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "data.batch_size must be a whole number of at least 1, got 0" in ended.err
-    assert not (FOLDER / "0").exists()
+    assert not FOLDER.exists()
 
 
 def test_a_dry_run_says_what_would_train_and_writes_nothing(command: Command) -> None:
