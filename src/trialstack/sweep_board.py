@@ -15,6 +15,9 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2 as hp  # `api` needs TensorFlow
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.metadata import NULL_TENSOR, SESSION_END_INFO_TAG, create_summary_metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trialstack.leaderboard import Entry, Leaderboard, Row
@@ -23,15 +26,15 @@ from trialstack.objective import OBJECTIVES
 CURVES = 50
 """Rows that have a curve: the best ones."""
 
+_STATUSES = {"completed": Status.STATUS_SUCCESS, "diverged": Status.STATUS_FAILURE, "failed": Status.STATUS_FAILURE}
+
 
 def write_board(leaderboard: Leaderboard, folder: Path) -> None:
     """Write event files of a sweep into `folder`, in the place of earlier ones."""
     shutil.rmtree(folder, ignore_errors=True)
-    keys, metrics = [*leaderboard.keys, "seed"], [leaderboard.objective, "test/acc"]
-    config = hp.hparams_config_pb([hp.HParam(key) for key in keys], [hp.Metric(tag) for tag in metrics])
-    _write(folder, [Event(summary=config)])
+    keys = [*leaderboard.keys, "seed"]
     for entry in leaderboard.entries:
-        if entry.objective is not None:
+        if entry.status != "waiting":
             _write(folder / "trials" / entry.name, _session(entry, keys, leaderboard.objective))
     for rank, row in enumerate(leaderboard.rows[:CURVES], 1):
         name = " ".join(f"{key}={_plain(item)}" for key, item in row.values.items()).replace("/", "_")
@@ -39,9 +42,16 @@ def write_board(leaderboard: Leaderboard, folder: Path) -> None:
 
 
 def _session(entry: Entry, keys: Iterable[str], objective: str) -> Iterator[Event]:
-    """A trial's hyperparameters and final metrics."""
+    """A trial's hyperparameters, final metrics and status."""
     yield Event(summary=hp.hparams_pb({key: _plain(entry.trial.value(key)) for key in keys}))
     yield Event(summary=_scalars({objective: entry.objective, "test/acc": entry.test}))
+    yield Event(summary=_end(_STATUSES.get(entry.status, Status.STATUS_RUNNING)))
+
+
+def _end(status: int) -> Summary:
+    content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+    described = create_summary_metadata(content)
+    return Summary(value=[Summary.Value(tag=SESSION_END_INFO_TAG, metadata=described, tensor=NULL_TENSOR)])
 
 
 def _curves(folder: Path, row: Row) -> Iterator[Event]:
