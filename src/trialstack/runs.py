@@ -56,6 +56,7 @@ class Run:
         self.stack: Path | None = None
         self.position = 0
         self.concluded = False
+        self._earlier = 0.0
         self.callbacks: list[Callback] = instantiate_all("callbacks", self.config["callbacks"].values())
         self.loggers: list[Logger] = []
         self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
@@ -101,6 +102,7 @@ class Run:
         self.checkpoint, self.stack, self.position = checkpoint, stack, position
         self.history.load_state_dict(checkpoint["callbacks"]["History"])
         self.best.load_state_dict(checkpoint["callbacks"]["BestAndLast"])
+        self._earlier = sum(row["seconds"] for row in self.history.rows)
         max_epochs = self.config["trainer"]["max_epochs"]
         if self.epochs > max_epochs:
             raise UserError(
@@ -134,7 +136,8 @@ class Run:
 
     def tell(self, stack_size: int) -> None:
         """Write down, at its end, what a trial of a stack would have written while it trained."""
-        log.info("%s\n\none of %d trials in a stack\n", self.config_text, stack_size)
+        after = f", resumed after epoch {self.epochs}" if self.epochs else ""
+        log.info("%s\n\none of %d trials in a stack%s\n", self.config_text, stack_size, after)
         with self.account.measure("logging"):
             for row in self.history.rows:
                 for logger in self.loggers:
@@ -185,6 +188,8 @@ class Run:
         self.result.objective, self.result.best_epoch = best.score, best.epoch
         self.result.epochs = len(rows)
         seconds = self.account.seconds | {"total": time.perf_counter() - self.trial.began}
+        if self._earlier:
+            seconds["earlier"] = self._earlier
         self.result.seconds = {part: round(value, 3) for part, value in seconds.items()}
         try:
             self.result.write(self.folder)
