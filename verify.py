@@ -19,7 +19,7 @@ def main(config: DictConfig) -> None:
     in_stack, alone = found.statuses
     print(f"{folder}: {in_stack} in a stack of {found.stack_size}, {alone} alone")
     for compared in (found.weights, found.metrics):
-        print(f"{compared.name}: largest difference {compared.difference:.2e}, bound {compared.bound:.2e}")
+        print(f"{compared.name} differ by {compared.difference:.2e} at most; bound: {compared.bound:.2e}")
     print("within rounding" if found.holds else "more than rounding: this is a defect, or the code or data has changed")
     if not found.holds:
         sys.exit(1)

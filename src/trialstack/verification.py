@@ -104,15 +104,17 @@ def verify(folder: Path, root: str | None = None) -> Verification:
             nudged_config.optimizer.lr = _next(config.optimizer.lr, precision)
             _train(nudged_config, nudged)
             rounding, roundings = _weights_differ(alone, nudged), _metrics_differ(alone, nudged)
+    compared = "losses and accuracies"
     by_epoch = [
-        Comparison(f"metrics up to epoch {epoch}", difference, max(SLACK * effect, SAMPLES / config.data.val_size))
-        for epoch, (difference, effect) in enumerate(zip(metrics, roundings, strict=False), 1)
+        Comparison(f"{compared} up to epoch {epoch}", change, max(SLACK * effect, SAMPLES / config.data.val_size))
+        for epoch, (change, effect) in enumerate(zip(metrics, roundings, strict=False), 1)
     ]
+    nothing = Comparison(compared, 0.0, 0.0)
     return Verification(
         result.stack_size,
         (result.status, status),
         Comparison("weights", weights, max(SLACK * rounding, FLOORS[precision])),
-        max(by_epoch, key=lambda epoch: epoch.difference / epoch.bound, default=Comparison("metrics", 0.0, 0.0)),
+        max(reversed(by_epoch), key=lambda epoch: epoch.difference / epoch.bound, default=nothing),
     )
 
 
