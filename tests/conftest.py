@@ -7,6 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # two workers with two threads each on two 
 import gzip
 import hashlib
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,21 @@ def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+@pytest.fixture
+def trained_run(command: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return `run/`, as `python train.py OVERRIDES` leaves it; what was trained already is copied."""
+
+    def copy(*overrides: str) -> Path:
+        kept = tmp_path_factory.getbasetemp() / f"run {' '.join(overrides)}"
+        if not kept.exists():
+            ended = command("train.py", *overrides, "hydra.run.dir=run")
+            assert ended.code == 0, ended.err
+            shutil.copytree("run", kept)
+        return Path(shutil.copytree(kept, "run", dirs_exist_ok=True))
+
+    return copy
 
 
 def composed(folder: Path, *overrides: str) -> Trial:

@@ -177,9 +177,8 @@ def test_a_dataset_that_is_nowhere_is_one_line(command: Command, data_root: Path
 
 
 @pytest.fixture
-def run(command: Command) -> Path:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=run").code == 0
-    return Path("run")
+def run(trained_run: Callable[..., Path]) -> Path:
+    return trained_run("model.hidden=[8]", "trainer.max_epochs=1")
 
 
 COMMANDS = [("train.py", "resume="), ("evaluate.py", "run="), ("predict.py", "run=")]

@@ -123,10 +123,8 @@ def test_a_sweep_of_distributed_runs_is_refused(command: Command) -> None:
 
 
 @pytest.fixture
-def run(command: Command) -> Path:
-    ended = command("train.py", "model.hidden=[32]", "trainer.max_epochs=15", "optimizer.lr=0.1", "hydra.run.dir=run")
-    assert ended.code == 0, ended.err
-    return Path("run")
+def run(trained_run: Callable[..., Path]) -> Path:
+    return trained_run("model.hidden=[32]", "trainer.max_epochs=15", "optimizer.lr=0.1")
 
 
 def test_evaluate_measures_what_the_run_measured(run: Path, command: Command) -> None:
