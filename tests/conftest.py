@@ -8,10 +8,12 @@ import gzip
 import hashlib
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +58,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start a script of the project in a process of its own, in an empty folder."""
+    """Start a script of the project in a process of its own, in an empty folder; Ctrl-C reaches it in any case."""
 
     def start(script: str, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -65,6 +67,7 @@ def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     return start
