@@ -103,6 +103,12 @@ def load(path: Path, mmap: bool = False) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
+        if path.with_name("stack.ckpt").exists():
+            folder = path.parent.parent
+            raise UserError(
+                f"{path} does not exist yet: the trial trains in a stack, or was stopped there; the same sweep, or "
+                f"`python train.py resume={folder}`, goes on"
+            ) from None
         raise UserError(f"{path} does not exist; the run ended before its first epoch: train it anew") from None
     except Exception as error:
         raise UserError(

@@ -24,11 +24,16 @@ Row = dict[str, float]
 
 
 class History:
-    """A trial's rows, one an epoch: `epoch` (from 1), `step` (optimizer steps), losses, accuracies, `lr`, `seconds`."""
+    """A trial's rows, one an epoch: `epoch` (from 1), `step` (optimizer steps), losses, accuracies, `lr`, `seconds`.
+
+    Attributes:
+        spent: the trial's share of the seconds of all epochs, of which those of a stack have many trials.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "metrics.csv"
         self.rows: list[Row] = []
+        self.spent = 0.0
 
     def write(self) -> None:
         with replaced(self.file) as temporary, temporary.open("w", newline="") as file:
@@ -37,10 +42,10 @@ class History:
             writer.writerows(self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": [dict(row) for row in self.rows]}
+        return {"rows": [dict(row) for row in self.rows], "spent": self.spent}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        self.rows, self.spent = state_dict["rows"], state_dict.get("spent", 0.0)
 
 
 class Recorded(Protocol):
@@ -85,6 +90,7 @@ class Recorder(Checkpoint):
                     metrics = {name: pl_module.measured[trial][name] for name in names}
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**counts, **metrics, "seconds": seconds})
+                    history.spent += seconds / len(self.runs)
                     for logger in run.loggers:
                         logger.log_metrics(metrics, step=trainer.global_step)
                     if trainer.is_global_zero:

@@ -52,7 +52,7 @@ class Entry:
             best = _best(folder / name / "metrics.csv", objective)
             return cls(name, trial, "waiting" if best is None else "unfinished", best)
         seconds = result.seconds.get("total")
-        share = None if seconds is None else (seconds + result.seconds.get("earlier", 0.0)) / result.stack_size
+        share = None if seconds is None else seconds / result.stack_size + result.seconds.get("earlier", 0.0)
         own = trial.content.get("objective") == objective
         return cls(
             name,

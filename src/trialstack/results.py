@@ -29,7 +29,7 @@ class Result:
         parameters: of the network.
         seconds: of the last session, of the whole stack: `startup` (imports and composition), `data`, `training`,
             `validation`, `logging`, `checkpoints`, `test`, `total`; `fit` is Trainer.fit with what is in it of these,
-            `earlier` the epochs of sessions before.
+            `earlier` the trial's own share of the epochs of sessions before.
         versions: of Python and the packages that matter.
         device: that trained it.
         git: commit of the working directory, with `-dirty` where it had changes.

@@ -102,7 +102,7 @@ class Run:
         self.checkpoint, self.stack, self.position = checkpoint, stack, position
         self.history.load_state_dict(checkpoint["callbacks"]["History"])
         self.best.load_state_dict(checkpoint["callbacks"]["BestAndLast"])
-        self._earlier = sum(row["seconds"] for row in self.history.rows)
+        self._earlier = self.history.spent
         max_epochs = self.config["trainer"]["max_epochs"]
         if self.epochs > max_epochs:
             raise UserError(
