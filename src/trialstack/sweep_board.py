@@ -42,9 +42,9 @@ def write_board(leaderboard: Leaderboard, folder: Path) -> None:
 
 
 def _session(entry: Entry, keys: Iterable[str], objective: str) -> Iterator[Event]:
-    """A trial's hyperparameters, final metrics and status."""
+    """A trial's hyperparameters, status, and final metrics under tags of their own, apart from the curves."""
     yield Event(summary=hp.hparams_pb({key: _plain(entry.trial.value(key)) for key in keys}))
-    yield Event(summary=_scalars({objective: entry.objective, "test/acc": entry.test}))
+    yield Event(summary=_scalars({f"hp/{objective}": entry.objective, "hp/test/acc": entry.test}))
     yield Event(summary=_end(_STATUSES.get(entry.status, Status.STATUS_RUNNING)))
 
 
