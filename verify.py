@@ -8,6 +8,9 @@ from omegaconf import DictConfig
 from trialstack.cli import exit_codes, run
 from trialstack.folders import requested_run
 
+MUCH = 0.01
+"""Bound on the relative difference of weights that says little."""
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="verify")
 @exit_codes
@@ -20,9 +23,12 @@ def main(config: DictConfig) -> None:
     print(f"{folder}: {in_stack} in a stack of {found.stack_size}, {alone} alone")
     for compared in (found.weights, found.metrics):
         print(f"{compared.name} differ by {compared.difference:.2e} at most; bound: {compared.bound:.2e}")
-    print("within rounding" if found.holds else "more than rounding: this is a defect, or the code or data has changed")
     if not found.holds:
+        print("more than rounding: this is a defect, or the code or data has changed")
         sys.exit(1)
+    print("within rounding")
+    if found.weights.bound > MUCH:
+        print("rounding makes much of a difference to this trial; trainer.precision=64-true would make it small")
 
 
 if __name__ == "__main__":

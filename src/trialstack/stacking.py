@@ -146,7 +146,7 @@ def _reasons(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Iterat
 
 
 def _model_reasons(model: Mapping[str, Any]) -> Iterator[str]:
-    if _class(model) not in (MLP, None):
+    if _class(model) is not MLP:
         yield f"model._target_={model['_target_']}, only with trialstack.models.MLP"
 
 
