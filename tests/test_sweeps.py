@@ -176,6 +176,44 @@ def test_what_says_where_a_trial_is_run_does_not_make_it_another(command: Comman
     assert "2 new" in command("train.py", *SWEEP, "seed=1,2", "test=false").out
 
 
+def test_equal_trials_are_one(command: Command) -> None:
+    ended = command("train.py", *SWEEP, "optimizer.lr=0.1,0.10,0.01", "seed=1,1")
+    assert "sweep of 6 trials in outputs/sweeps/s: 2 new, 4 the same as another" in ended.out
+    assert [row["n"] for row in leaderboard()] == ["1", "1"]
+    ended = command("train.py", *SWEEP, "optimizer.lr=1e-1,0.1")
+    assert "1 kept (completed), 1 the same as another" in ended.out
+
+
+@pytest.mark.parametrize("launcher", ["basic", "stacked"])
+def test_no_launcher_writes_over_the_trials_of_a_sweep(launcher: str, command: Command) -> None:
+    choice = f"hydra/launcher={launcher}"
+    assert command("train.py", *SWEEP, "seed=1,2", choice).code == 0
+    ended = command("train.py", *SWEEP, "optimizer.lr=0.1,0.2", "hydra/launcher=basic")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert "outputs/sweeps/s already holds a sweep; without hydra/launcher=basic" in ended.err
+    assert result(0)["overrides"][-1] == "seed=1"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("-m", "sweep=a,b"), "sweep must be the same in all trials, got a, b; "),
+        (("-m", "objective=val/loss,val/acc"), "objective must be the same in all trials, got val/loss, val/acc; "),
+        (("sweep=a",), "sweep=a names a sweep, got a single run; add -m"),
+        (("-m", "seed=1,2", "dry_run=true", "hydra/launcher=basic"), "dry_run=true plans for hydra/launcher=stacked"),
+        (("-m", "resume=outputs/a,outputs/b"), "resume=FOLDER continues one run, got resume=outputs/a,outputs/b; "),
+        (("resume=outputs/sweeps/x",), "outputs/sweeps/x is a sweep; name one of its trials, such as outputs/sweeps/x"),
+    ],
+)
+def test_what_makes_no_sense_in_a_sweep_is_refused(overrides: tuple[str, ...], message: str, command: Command) -> None:
+    Path("outputs/sweeps/x").mkdir(parents=True)
+    Path("outputs/sweeps/x/sweep.json").touch()
+    ended = command("train.py", *overrides)
+    assert ended.code in (1, 2)
+    assert message in ended.err.splitlines()[-1]
+    assert not list(Path("outputs").glob("*/*/*/"))
+
+
 def test_diverged_trials_are_no_failure_and_are_trained_again_on_demand(command: Command) -> None:
     rates = "optimizer.lr=0.1,1e30"
     ended = command("train.py", *SWEEP, rates)
@@ -331,10 +369,12 @@ def test_a_trial_of_a_stopped_sweep_resumes_alone(command: Command, process: Pro
     wait_for((tmp_path / FOLDER / "1/checkpoints/stack.ckpt").exists, running)
     running.kill()
     running.communicate()
+    assert "the trial trains in a stack, or was stopped there" in command("evaluate.py", f"run={FOLDER}/1").err
     ended = command("train.py", f"resume={FOLDER}/1")
     assert ended.code == 0, ended.err
     assert f"resuming from {FOLDER}/1/checkpoints/last.ckpt" in ended.out
     assert result(1)["epochs"] == 40
+    assert "is known by its config" in command("train.py", f"resume={FOLDER}/1", "trainer.max_epochs=41").err
     assert command("train.py", *LONG, "sweep=s").code == 0
     assert {result(name)["status"] for name in range(12)} == {"completed", "diverged"}
 
@@ -427,7 +467,7 @@ def test_tensorboard_has_all_trials_and_a_curve_a_row(command: Command) -> None:
     assert [point.value for point in points] == pytest.approx(
         [(a + b) / 2 for a, b in zip(measured, others, strict=True)]
     )
-    assert seen.Scalars("trials/2", "val/acc")[0].value == pytest.approx(result(2)["objective"])
+    assert seen.Scalars("trials/2", "hp/val/acc")[0].value == pytest.approx(result(2)["objective"])
 
 
 def test_verify_compares_a_trial_with_itself_alone(command: Command) -> None:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override, Sweep
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from trialstack.errors import UserError
+from trialstack.errors import TrialsFailed, UserError
 
 
 @dataclass
@@ -71,6 +71,8 @@ class GridSweeper(BasicSweeper):
         for batch in batches:
             returned.append(list(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned)))))
         for job in chain(*returned):
+            if isinstance(job._return_value, TrialsFailed):  # which has been reported
+                raise job._return_value
             _ = job.return_value
         return returned
 

@@ -18,6 +18,9 @@ from trialstack.cli import end, unwritable
 from trialstack.errors import UserError
 from trialstack.rules import check, resolved
 
+LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
+"""Where run folders are found."""
+
 
 class ClaimFolder(Callback):
     """Hydra callback that keeps two runs from writing to one folder: whoever creates its `.hydra/` owns it.
@@ -46,6 +49,20 @@ class ClaimFolder(Callback):
         except OSError as error:
             end(unwritable(error), 2)
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keep launchers that know nothing of earlier trials from writing over them."""
+        folder, launcher = Path(str(config.hydra.sweep.dir)), config.hydra.runtime.choices["hydra/launcher"]
+        if launcher == "stacked":
+            return
+        if OmegaConf.select(config, "dry_run"):
+            end(f"dry_run=true plans for hydra/launcher=stacked, got {launcher}; leave out hydra/launcher", 2)
+        if (folder / "multirun.yaml").exists():
+            end(
+                f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep goes on, another "
+                "sweep=NAME starts one",
+                2,
+            )
+
 
 def _check_job(config: DictConfig, folder: Path) -> None:
     if "folder" in config:
@@ -55,6 +72,8 @@ def _check_job(config: DictConfig, folder: Path) -> None:
         check(values)
         if values.get("dry_run"):
             raise UserError("dry_run=true must be on the command line, got it from a config file; remove it there")
+        if values.get("sweep") is not None:
+            raise UserError(f"sweep={values['sweep']} names a sweep, got a single run; add -m, or leave it out")
 
 
 def in_place(arguments: list[str]) -> list[str]:
@@ -68,7 +87,10 @@ def in_place(arguments: list[str]) -> list[str]:
     resume = next((a for a in arguments if a.startswith("resume=") and a != "resume=null"), None)
     if resume is None or "hydra.output_subdir=null" in arguments:  # in a process that another one started
         return arguments
-    folder = Path(str(OverridesParser.create().parse_override(resume).value()))
+    override = OverridesParser.create().parse_override(resume)
+    if override.is_sweep_override():
+        raise UserError(f"resume=FOLDER continues one run, got {resume}; run the command once for each")
+    folder = Path(str(override.value()))
     composed(folder)
     for argument in arguments:
         changes = "=" in argument or argument.startswith("~")
@@ -92,14 +114,16 @@ def composed(folder: Path) -> DictConfig:
     """
     file = folder / ".hydra" / "config.yaml"
     if not folder.exists():
-        raise UserError(f"run folder {folder} does not exist; `ls -td outputs/*/*` lists run folders")
+        raise UserError(f"run folder {folder} does not exist; {LISTED}")
     if not folder.is_dir():
         raise UserError(f"a run folder is needed, got the file {folder}; name the folder that holds checkpoints/")
     try:
         config = OmegaConf.load(file)
     except FileNotFoundError:
         raise UserError(
-            f"{folder} is no run folder: {file} is missing; `ls -td outputs/*/*` lists run folders"
+            f"{folder} is a sweep; name one of its trials, such as {folder}/0"
+            if (folder / "sweep.json").exists()
+            else f"{folder} is no run folder: {file} is missing; {LISTED}"
         ) from None
     except Exception as error:
         raise UserError(f"{file} cannot be read ({type(error).__name__}); restore it from a copy of the run") from error
@@ -124,9 +148,7 @@ def requested_run(config: DictConfig, key: str = "run") -> Path:
         UserError: it is not set, or is no run folder.
     """
     if OmegaConf.is_missing(config, key):
-        raise UserError(
-            f"{key}=FOLDER is needed, a folder that `python train.py` made; `ls -td outputs/*/*` lists the newest first"
-        )
+        raise UserError(f"{key}=FOLDER is needed, a folder that `python train.py` made; {LISTED}")
     folder = Path(str(config[key]))
     composed(folder)
     return folder

@@ -42,12 +42,14 @@ class Member:
         values: of its config; paths into its folder are not.
         before: what its folder has of an earlier command: a status, or `new`.
         returned: once it has ended.
+        same_as: the job before it that has the same config, and trains for both.
     """
 
     job: Job
     values: Mapping[str, Any]
     before: str = "new"
     returned: JobReturn | None = None
+    same_as: "Member | None" = None
 
     @property
     def kept(self) -> bool:
@@ -87,6 +89,10 @@ def sweep(
         check(values)
         check_in_sweep(values)
         members.append(Member(job, values))
+    for key in ("sweep", "objective"):
+        chosen = dict.fromkeys(str(member.values[key]) for member in members)
+        if len(chosen) > 1:
+            raise UserError(f"{key} must be the same in all trials, got {', '.join(chosen)}; sweep once for each")
     folder = Path(str(master.hydra.sweep.dir))
     with _brief():
         if master.dry_run:
@@ -95,9 +101,9 @@ def sweep(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
-                chosen = Sweep(folder, members)
+                placed = Sweep(folder, members)
                 OmegaConf.save(master, folder / "multirun.yaml")
-                return chosen.train()
+                return placed.train()
         except OSError as error:
             raise UserError(unwritable(error)) from error
 
@@ -107,7 +113,7 @@ class Sweep:
 
     Args:
         folder: of the sweep.
-        members: get a folder in it: the one that has their config already, or a new one.
+        members: get a folder in it: the one that has their config already, or a new one; equal ones the same.
     """
 
     def __init__(self, folder: Path, members: Sequence[Member]) -> None:
@@ -116,16 +122,22 @@ class Sweep:
         self.index = SweepIndex.read(folder)
         self.index.objective = members[0].values["objective"]
         before = set(self.index.trials)
-        self.trials = [Indexed.of(m.values, m.job.config.hydra.runtime.choices, m.job.overrides) for m in members]
-        names = self.index.place(self.trials, [os.path.relpath(member.job.folder, folder) for member in members])
-        for member, name in zip(members, names, strict=True):
+        firsts: dict[str, Member] = {}
+        trials = [Indexed.of(m.values, m.job.config.hydra.runtime.choices, m.job.overrides) for m in members]
+        for member, trial in zip(members, trials, strict=True):
+            first = firsts.setdefault(trial.key, member)
+            member.same_as = None if first is member else first
+        own = [(member, trial) for member, trial in zip(members, trials, strict=True) if member.same_as is None]
+        wanted = [os.path.relpath(member.job.folder, folder) for member, _ in own]
+        for (member, _), name in zip(own, self.index.place([trial for _, trial in own], wanted), strict=True):
             member.job.folder = folder / name
             result = Result.read(member.job.folder)
             if name in before and member.job.folder.exists():
                 member.before = result.status if result is not None else "interrupted"
             if member.kept and result is not None:
                 member.returned = member.job.returned(_objective(result))
-        self.left = [member for member in members if not member.kept]
+        self.left = [member for member, _ in own if not member.kept]
+        self.trials = [trial for member, trial in own if not member.kept]
 
     def described(self) -> str:
         """Return what `train` would do."""
@@ -134,7 +146,7 @@ class Sweep:
         if not self.left:
             return self._announcement()
         keys = varying(self.trials)
-        labels = [{key: self.trials[i].value(key) for key in keys} for i, m in enumerate(self.members) if not m.kept]
+        labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
         return f"{self._announcement()}\n\n{described([member.values for member in self.left], labels)}"
 
     def train(self) -> list[JobReturn]:
@@ -148,6 +160,9 @@ class Sweep:
             raise Interrupted(f"`{self._command()}` continues") from None
         finally:
             self._report()
+        for member in self.members:
+            if member.same_as is not None and member.same_as.returned is not None:
+                member.returned = member.job.returned(member.same_as.returned._return_value)
         return [member.returned for member in self.members if member.returned is not None]
 
     def _announcement(self) -> str:
@@ -156,6 +171,8 @@ class Sweep:
         return f"sweep of {_trials(len(self.members))} in {os.path.relpath(self.folder)}: {parts}"
 
     def _fate(self, member: Member) -> str:
+        if member.same_as is not None:
+            return "the same as another"
         if member.kept:
             return f"kept ({member.before})"
         if member.goes_on:
@@ -171,6 +188,8 @@ class Sweep:
         trial_epochs = sum(member.values["trainer"]["max_epochs"] for member in self.left)
         bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
         datasets, done, epochs = Datasets(), 0, 0
+        for why, count in Counter(stack.eager for stack in stacks if stack.eager).items():
+            log.info("%s on the eager engine, one by one: %s", _trials(count), why)
         try:
             for number, stack in enumerate(stacks, 1):
                 together = [self.left[position] for position in stack.members]

@@ -101,16 +101,13 @@ class SweepIndex:
         """Give every trial a folder: that of the same content, else the wanted one, else the next that is free.
 
         Args:
-            trials: without two of the same content, unless each shall have a folder.
+            trials: no two of the same content.
             wanted: names of their folders, where no other trial is there.
         """
-        there: dict[str, list[str]] = {}
-        for name, trial in reversed(self.trials.items()):
-            there.setdefault(trial.key, []).append(name)
-        known = [names.pop() if (names := there.get(trial.key)) else None for trial in trials]
+        there = {trial.key: name for name, trial in self.trials.items()}
         placed: list[str] = []
-        for trial, its_own, wish in zip(trials, known, wanted, strict=True):
-            placed.append(its_own or self._free(wish))
+        for trial, wish in zip(trials, wanted, strict=True):
+            placed.append(there.get(trial.key) or self._free(wish))
             self.trials[placed[-1]] = trial
         return placed
 

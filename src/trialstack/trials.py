@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
-from trialstack.folders import composed, remember
+from trialstack.folders import composed, lock_folder, remember
 from trialstack.rules import check, resolved
 
 
@@ -113,11 +113,17 @@ def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig
     saved = composed(Path(config.resume))
     file = Path(config.resume) / ".hydra" / "overrides.yaml"
     before = OmegaConf.load(file) if file.exists() else ()
-    epochs = saved.trainer.max_epochs
+    before_trainer = saved.trainer.copy()
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key.startswith("trainer."):
             OmegaConf.update(saved, key, OmegaConf.select(config, key), force_add=True)
+    epochs = before_trainer.max_epochs
+    if saved.trainer != before_trainer and lock_folder(Path(config.resume)) != Path(config.resume):
+        raise UserError(
+            f"resume={config.resume} goes on with a trial of a sweep, which is known by its config, got another "
+            "trainer.*; leave it out, and sweep with that instead"
+        )
     if saved.trainer.max_epochs != epochs and saved.schedule.name in ("cosine", "onecycle"):
         raise UserError(
             f"schedule={saved.schedule.name} is laid out for trainer.max_epochs={epochs}, got "
