@@ -135,7 +135,7 @@ def test_devices_that_are_not_there(override: str, message: str, command: Comman
     ("override", "parts"),
     [
         ("model=mlp200", ("mlp128", "mlp300")),
-        ("optimizer.lrr=1", ("optimizer.lrr", "Did you mean 'lr'?", "momentum", "weight_decay")),
+        ("optimizer.lrr=1", ("optimizer.lrr", "Did you mean 'optimizer.lr'?", "momentum", "weight_decay")),
         ("bach=3", ("bach", "seed", "objective", "data")),
         ("optimizer.lr=[", ("no viable alternative", "override_grammar")),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -46,7 +47,11 @@ class StackedLauncher(Launcher):
         self._configure_log()
         configs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            try:
+                config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            except HydraException as error:
+                error.add_note(f"In the trial with {' '.join(overrides)}")
+                raise
             with open_dict(config.hydra):
                 config.hydra.job.id = config.hydra.job.num = number
             configs.append(config)

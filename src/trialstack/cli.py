@@ -94,14 +94,15 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
 
 def _short(error: HydraException) -> str:
     """Hydra's text; for an unknown key, with the nearest and all that there are before Hydra's way to add one."""
-    cause = error.__cause__
+    cause, notes = error.__cause__, getattr(error, "__notes__", [])
     if not isinstance(cause, OmegaConfBaseException) or not isinstance(cause.parent_node, DictConfig):
-        return "\n".join(filter(None, [str(error), str(cause) if cause else ""]))
+        return "\n".join(filter(None, [str(error), str(cause) if cause else "", *notes]))
     there = sorted(str(key) for key in cause.parent_node if key != "hydra")
     close = difflib.get_close_matches(str(cause.key), there, n=1)
-    meant = f" Did you mean '{close[0]}'?" if close else ""
+    group = str(cause.full_key).removesuffix(str(cause.key))
+    meant = f" Did you mean '{group}{close[0]}'?" if close else ""
     first, *others = str(error).splitlines()
-    return "\n".join([f"{first}{meant}", f"Keys that are there: {', '.join(there)}", *others])
+    return "\n".join([f"{first}{meant}", f"Keys that are there: {', '.join(there)}", *others, *notes])
 
 
 def unwritable(error: OSError) -> str:
