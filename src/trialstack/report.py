@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from trialstack.leaderboard import Leaderboard
 from trialstack.sweep_board import write_board
@@ -11,6 +12,9 @@ from trialstack.sweep_figure import save_figure
 
 NOT_TERMINAL = 140
 """Columns of the table where there is no terminal to ask."""
+
+LEAST = ("s/trial", "trials", "test/acc")
+"""Columns of the table that a narrow terminal does without, in turn; the files have them."""
 
 
 def report(folder: Path) -> Leaderboard:
@@ -27,7 +31,7 @@ def report(folder: Path) -> Leaderboard:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=NOT_TERMINAL)
-    console.print(leaderboard.table())
+    console.print(fitting(leaderboard.table(), console))
     for status in ("failed", "diverged"):
         entries = [entry for entry in leaderboard.entries if entry.status == status]
         for entry in entries[:5]:
@@ -37,3 +41,18 @@ def report(folder: Path) -> Leaderboard:
     written = "leaderboard.csv, leaderboard.md, sweep.png, tensorboard/"
     console.print(f"written: {os.path.relpath(folder)}/ {written}", soft_wrap=True)
     return leaderboard
+
+
+def fitting(table: Table, console: Console) -> Table:
+    """The table; if the terminal is narrow, with headers over several lines and without what matters least."""
+
+    def too_wide() -> bool:
+        return console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width
+
+    if too_wide():
+        for column in table.columns:
+            column.header = str(column.header).replace(".", ".\n")
+    for name in LEAST:
+        if too_wide():
+            table.columns = [column for column in table.columns if column.header != name]
+    return table
