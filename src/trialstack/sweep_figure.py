@@ -12,14 +12,23 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
 
 from trialstack.atomic import replaced
-from trialstack.leaderboard import Leaderboard, Row
+from trialstack.leaderboard import Leaderboard
 from trialstack.objective import direction
 
 WIDE = 20
 """Ratio of the largest to the smallest value from which on an axis is logarithmic."""
 
 EDGE = 0.15
-"""How far outside, as a part of the axis, values without a result are drawn that would stretch it by more."""
+"""How far outside, as a part of the axis, values without a result are drawn that would more than triple it."""
+
+COLOURS = 6
+"""Values of a key, at most, that colours stand for."""
+
+ASIDE = 0.08
+"""Distance of colours at the same name, of that between two names."""
+
+NO_RESULT = ("diverged", "failed")
+"""Statuses of trials that are marked."""
 
 SPREAD = 0.06
 """Width of all lines together where they go through the same name, so that none hides another."""
@@ -45,8 +54,6 @@ def sweep_figure(leaderboard: Leaderboard) -> Figure:
         axes.axis("off")
     for key, axes in zip(keys, grid, strict=False):
         _plot_key(axes, key, leaderboard)
-    if grid[0].get_legend_handles_labels()[0]:
-        grid[0].legend(fontsize=8)
     if several:
         _plot_parallel(parts[1], keys, leaderboard)
     return figure
@@ -67,10 +74,13 @@ class _Scale:
         ordered = sorted(distinct) if self.numeric else distinct
         self._places = {json.dumps(item): float(i) for i, item in enumerate(ordered)}
         if self.numeric:
-            low, high = self._number(min(values)), self._number(max(values))
-            margin = EDGE * (high - low) or abs(low) or 1.0
             places = {key: self._number(item) for key, item in zip(self._places, ordered, strict=True)}
-            self._places = {key: min(max(place, low - margin), high + margin) for key, place in places.items()}
+            low, high = self._number(min(values)), self._number(max(values))
+            span = high - low or WIDE * abs(low) or 1.0
+            near = [place for place in places.values() if low - span <= place <= high + span]
+            margin = EDGE * (max(near) - min(near)) or 1.0
+            low, high = min(near) - margin, max(near) + margin
+            self._places = {key: min(max(place, low), high) for key, place in places.items()}
         self.ends = min(self._places.values()), max(self._places.values())
         names: dict[float, list[str]] = {}
         for item in ordered:
@@ -90,6 +100,9 @@ class _Scale:
     def place(self, item: Any) -> float:
         return self._places[json.dumps(item)]
 
+    def named(self, key: str) -> str:
+        return f"{key} (log)" if self.log else key
+
     def part(self, place: float) -> float:
         """How far from one end to the other a place is, from 0 to 1."""
         low, high = self.ends
@@ -104,43 +117,54 @@ def _scale(key: str, leaderboard: Leaderboard) -> _Scale:
 
 
 def _plot_key(axes: Axes, key: str, leaderboard: Leaderboard) -> None:
+    """Means with their confidence intervals against a key, in a colour for each value of another one."""
     scale = _scale(key, leaderboard)
-    if leaderboard.keys:
-        points = [(row.values[key], row.mean, row.interval or 0.0) for row in leaderboard.rows]
-    else:
-        points = [(entry.trial.value(key), entry.objective, 0.0) for entry in leaderboard.entries]
-    there = sorted((scale.place(x), y, error) for x, y, error in points if y is not None)
-    if there:
-        x, y, error = zip(*there, strict=True)
-        if len(leaderboard.keys) > 1:
-            axes.plot(x, y, "o", markersize=4, alpha=0.5, label="mean")
-            best: dict[float, float] = {}
-            choose = min if direction(leaderboard.objective) == "min" else max
-            for place, score, _ in there:
-                best[place] = choose(score, best.get(place, score))
-            style = "-" if scale.numeric else "_"
-            axes.plot(list(best), list(best.values()), style, linewidth=1, markersize=16, alpha=0.7, label="best")
-        elif leaderboard.keys:
-            style = "o-" if scale.numeric else "o"
-            axes.errorbar(
-                x, y, error, fmt=style, markersize=4, linewidth=1, capsize=2, elinewidth=0.8, label="mean, 95% CI"
-            )
-        else:
-            axes.plot(x, y, "o", markersize=4)
-        if min(y) > 0 and max(y) / min(y) >= WIDE and direction(leaderboard.objective) == "min":
-            axes.set_yscale("log")
-        else:
-            margin = 0.08 * (max(y) - min(y)) or 0.01
-            axes.set_ylim(min(y) - 2 * margin, max(y) + margin)  # intervals of two trials may be wide
-    missing = [scale.place(x) for x, y, _ in points if y is None]
-    if missing:
-        below = axes.get_xaxis_transform()
-        axes.plot(missing, [0.03] * len(missing), "x", color="tab:red", transform=below, label="no result")
+    coloured, series = _series(key, leaderboard)
+    means: list[float] = []
+    for number, (name, points) in enumerate(series.items()):
+        aside = 0 if scale.numeric else ASIDE * (number - (len(series) - 1) / 2)
+        x, y, errors = zip(
+            *sorted((scale.place(item) + aside, mean, error) for item, mean, error in points), strict=True
+        )
+        joined = scale.numeric and bool(leaderboard.keys) and len(set(x)) == len(x)
+        style: dict[str, Any] = {"fmt": "o-" if joined else "o", "label": name if coloured else None}
+        axes.errorbar(x, y, errors, markersize=4, linewidth=1, elinewidth=0.6, capsize=2, alpha=0.7, **style)
+        means.extend(y)
+    if means and min(means) > 0 and max(means) / min(means) >= WIDE and direction(leaderboard.objective) == "min":
+        axes.set_yscale("log")
+    elif means:
+        margin = 0.08 * (max(means) - min(means)) or 0.01
+        axes.set_ylim(min(means) - margin, max(means) + margin)  # intervals of two trials may be wide
+    lost = {scale.place(entry.trial.value(key)) for entry in leaderboard.entries if entry.status in NO_RESULT}
+    if lost:
+        on_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}
+        axes.plot(sorted(lost), [0.0] * len(lost), "x", color="tab:red", label="diverged or failed", **on_axis)
+    if coloured or lost:
+        axes.legend(title=coloured, fontsize=7, title_fontsize=7)
     ticks = list(scale.ticks.items())
     places, names = zip(*(ticks if len(ticks) <= 8 else (ticks[0], ticks[len(ticks) // 2], ticks[-1])), strict=True)
     axes.set_xticks(places, names, rotation=30, ha="right")
-    axes.set(xlabel=f"{key} (log)" if scale.log else key, ylabel=leaderboard.objective)
+    of_rows = f"{leaderboard.objective}, mean and 95% interval" if leaderboard.keys else leaderboard.objective
+    axes.set(xlabel=scale.named(key), ylabel=of_rows)
     axes.grid(alpha=0.3)
+
+
+def _series(key: str, leaderboard: Leaderboard) -> tuple[str | None, dict[str, list[tuple[Any, float, float]]]]:
+    """Return what colours stand for, and by its values: values of a key, means and half intervals."""
+    if not leaderboard.keys:
+        there = [entry for entry in leaderboard.entries if entry.objective is not None]
+        scores = [(entry.trial.value(key), float(entry.objective or 0), 0.0) for entry in there]
+        return None, {"": scores} if scores else {}
+    rows = [row for row in leaderboard.rows if row.mean is not None]
+    counts = {other: len({json.dumps(row.values[other]) for row in rows}) for other in leaderboard.keys if other != key}
+    few = [other for other, count in counts.items() if 1 < count <= COLOURS]
+    coloured = min(few, key=lambda other: counts[other], default=None)
+    series: dict[str, list[tuple[Any, float, float]]] = {}
+    for row in rows:
+        assert row.mean is not None
+        name = "" if coloured is None else _text(row.values[coloured])
+        series.setdefault(name, []).append((row.values[key], row.mean, row.interval or 0.0))
+    return coloured, dict(sorted(series.items()))
 
 
 def _plot_parallel(figure: SubFigure, keys: Sequence[str], leaderboard: Leaderboard) -> None:
@@ -150,8 +174,17 @@ def _plot_parallel(figure: SubFigure, keys: Sequence[str], leaderboard: Leaderbo
     axes = figure.subplots()
     columns = range(len(keys) + 1)
     spreads = [SPREAD * (rank / max(len(rows) - 1, 1) - 0.5) for rank in range(len(rows))]
-    lines = [_line(row, scales, scores, spread) for row, spread in zip(rows, spreads, strict=True)]
-    colours = colormaps["viridis" if direction(leaderboard.objective) == "max" else "viridis_r"]
+    lines = [
+        [
+            *(
+                scale.part(scale.place(row.values[key])) + (0 if scale.numeric else spread)
+                for key, scale in scales.items()
+            ),
+            _height(scores.place(row.mean), scores, leaderboard),
+        ]
+        for row, spread in zip(rows, spreads, strict=True)
+    ]
+    colours = colormaps["viridis"]
     axes.add_collection(
         LineCollection(
             [list(zip(columns, line, strict=True)) for line in lines],
@@ -164,20 +197,26 @@ def _plot_parallel(figure: SubFigure, keys: Sequence[str], leaderboard: Leaderbo
         axes.axvline(column, color="black", linewidth=0.8)
         ticks = list(scale.ticks.items())
         for place, name in ticks if len(ticks) <= 8 and scale is not scores else dict((ticks[0], ticks[-1])).items():
-            at = (column, scale.part(place))
-            axes.annotate(name, at, xytext=(3, 0), textcoords="offset points", fontsize=8)
-    axes.set_xticks(columns, [*keys, leaderboard.objective])
+            height = _height(place, scores, leaderboard) if scale is scores else scale.part(place)
+            box: dict[str, Any] = {
+                "boxstyle": "square,pad=0.1",
+                "facecolor": "white",
+                "edgecolor": "none",
+                "alpha": 0.8,
+            }
+            at: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(name, (column, height), **at, fontsize=8, bbox=box)
+    names = [scale.named(key) for key, scale in [*scales.items(), (leaderboard.objective, scores)]]
+    axes.set_xticks(columns, names)
     axes.set_yticks([])
     axes.set(xlim=(-0.1, len(keys) + 0.35), ylim=(-0.05, 1.05))
     axes.spines[:].set_visible(False)
 
 
-def _line(row: Row, scales: dict[str, _Scale], scores: _Scale, spread: float) -> list[float]:
-    """Heights of a row's line on every axis, from 0 to 1."""
-    at_keys = [
-        scale.part(scale.place(row.values[key])) + (0 if scale.numeric else spread) for key, scale in scales.items()
-    ]
-    return [*at_keys, scores.part(scores.place(row.mean))]
+def _height(place: float, scores: _Scale, leaderboard: Leaderboard) -> float:
+    """Where a score is, from 0 to 1: the best one on top."""
+    part = scores.part(place)
+    return part if direction(leaderboard.objective) == "max" else 1 - part
 
 
 def _text(item: Any) -> str:
