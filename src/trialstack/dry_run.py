@@ -54,7 +54,7 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
         engine = "stacked" if eager is None else f"eager: {eager}"
         count = -(-len(members) // size)
         stacks = str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
-        rows.append([_common(members, labels), engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
+        rows.append([_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
     text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
     of_all = f"{len(configs)} trials, about {total:.0f} s of training, at most {largest:.2f} GiB"
     return f"{text}\n{of_all}; nothing was trained"

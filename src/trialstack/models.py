@@ -44,7 +44,10 @@ class MLP(nn.Sequential):
         self.activation = activation
         initialize = getattr(nn.init, f"{init}_", None)
         if initialize is None:
-            raise UserError(f"model.init must be the name of an initializer of torch.nn.init, got {init!r}")
+            raise UserError(
+                f"model.init must be the name of an initializer of torch.nn.init, got {init!r}; try "
+                "model.init=xavier_uniform"
+            )
         for layer in self:
             if isinstance(layer, nn.Linear):
                 initialize(layer.weight)
