@@ -1,7 +1,6 @@
 """A sweep as a picture: the objective against every value that varies, and all of them at once."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from trialstack.atomic import replaced
 from trialstack.leaderboard import Leaderboard
 from trialstack.objective import direction
-
-WIDE = 20
-"""Ratio of the largest to the smallest value from which on an axis is logarithmic."""
-
-EDGE = 0.15
-"""How far outside, as a part of the axis, values without a result are drawn that would more than triple it."""
+from trialstack.scale import WIDE, Scale, text
 
 COLOURS = 6
 """Values of a key, at most, that colours stand for."""
@@ -59,61 +53,11 @@ def sweep_figure(leaderboard: Leaderboard) -> Figure:
     return figure
 
 
-class _Scale:
-    """Positions of a key's values on an axis: numbers where they are, on a log scale if wide; others side by side.
-
-    Args:
-        values: that have results, or all if none has.
-        others: numbers far outside of these are drawn at the edge.
-    """
-
-    def __init__(self, values: Sequence[Any], others: Sequence[Any] = ()) -> None:
-        distinct = list({json.dumps(item): item for item in (*values, *others)}.values())
-        self.numeric = all(type(item) in (int, float) for item in distinct) and len(distinct) > 1
-        self.log = self.numeric and min(values) > 0 and max(values) / min(values) >= WIDE
-        ordered = sorted(distinct) if self.numeric else distinct
-        self._places = {json.dumps(item): float(i) for i, item in enumerate(ordered)}
-        if self.numeric:
-            places = {key: self._number(item) for key, item in zip(self._places, ordered, strict=True)}
-            low, high = self._number(min(values)), self._number(max(values))
-            span = high - low or WIDE * abs(low) or 1.0
-            near = [place for place in places.values() if low - span <= place <= high + span]
-            margin = EDGE * (max(near) - min(near)) or 1.0
-            low, high = min(near) - margin, max(near) + margin
-            self._places = {key: min(max(place, low), high) for key, place in places.items()}
-        self.ends = min(self._places.values()), max(self._places.values())
-        names: dict[float, list[str]] = {}
-        for item in ordered:
-            name = f"{item:.4g}" if type(item) is float else _text(item)
-            names.setdefault(self.place(item), []).append(name)
-        self.ticks = {place: " ... ".join(dict.fromkeys((of[0], of[-1]))) for place, of in names.items()}
-        if self.numeric:
-            for item in (ordered[0], ordered[-1]):
-                if self._number(item) != self.place(item):
-                    self.ticks[self.place(item)] += "\n(off scale)"
-
-    def _number(self, item: float) -> float:
-        if self.log:
-            return math.log10(item) if item > 0 else -math.inf
-        return float(item)
-
-    def place(self, item: Any) -> float:
-        return self._places[json.dumps(item)]
-
-    def named(self, key: str) -> str:
-        return f"{key} (log)" if self.log else key
-
-    def part(self, place: float) -> float:
-        """How far from one end to the other a place is, from 0 to 1."""
-        low, high = self.ends
-        return 0.5 if high == low else (place - low) / (high - low)
-
-
-def _scale(key: str, leaderboard: Leaderboard) -> _Scale:
+def _scale(key: str, leaderboard: Leaderboard) -> Scale:
     """The axis of a key: trials without a result do not stretch it."""
     values = [entry.trial.value(key) for entry in leaderboard.entries if entry.objective is not None]
     others = [entry.trial.value(key) for entry in leaderboard.entries if entry.objective is None]
-    return _Scale(values, others) if values else _Scale(others)
+    return Scale(values, others) if values else Scale(others)
 
 
 def _plot_key(axes: Axes, key: str, leaderboard: Leaderboard) -> None:
@@ -162,7 +106,7 @@ def _series(key: str, leaderboard: Leaderboard) -> tuple[str | None, dict[str, l
     series: dict[str, list[tuple[Any, float, float]]] = {}
     for row in rows:
         assert row.mean is not None
-        name = "" if coloured is None else _text(row.values[coloured])
+        name = "" if coloured is None else text(row.values[coloured])
         series.setdefault(name, []).append((row.values[key], row.mean, row.interval or 0.0))
     return coloured, dict(sorted(series.items()))
 
@@ -170,7 +114,7 @@ def _series(key: str, leaderboard: Leaderboard) -> tuple[str | None, dict[str, l
 def _plot_parallel(figure: SubFigure, keys: Sequence[str], leaderboard: Leaderboard) -> None:
     rows = [row for row in reversed(leaderboard.rows) if row.mean is not None]  # the best on top
     scales = {key: _scale(key, leaderboard) for key in keys}
-    scores = _Scale([row.mean for row in rows])
+    scores = Scale([row.mean for row in rows])
     axes = figure.subplots()
     columns = range(len(keys) + 1)
     spreads = [SPREAD * (rank / max(len(rows) - 1, 1) - 0.5) for rank in range(len(rows))]
@@ -213,11 +157,7 @@ def _plot_parallel(figure: SubFigure, keys: Sequence[str], leaderboard: Leaderbo
     axes.spines[:].set_visible(False)
 
 
-def _height(place: float, scores: _Scale, leaderboard: Leaderboard) -> float:
+def _height(place: float, scores: Scale, leaderboard: Leaderboard) -> float:
     """Where a score is, from 0 to 1: the best one on top."""
     part = scores.part(place)
     return part if direction(leaderboard.objective) == "max" else 1 - part
-
-
-def _text(item: Any) -> str:
-    return item if isinstance(item, str) else json.dumps(item)
