@@ -234,7 +234,7 @@ FAILING = "model._target_=trialstack.models.MLP,tests.test_sweeps.Failing"
 def test_a_trial_that_fails_costs_the_others_nothing(command: Command) -> None:
     ended = command("train.py", *SWEEP, FAILING, "seed=1,2")
     assert ended.code == 1
-    assert "failed: outputs/sweeps/s/2: RuntimeError: the model has a defect" in ended.out
+    assert "failed: outputs/sweeps/s/2, 3: RuntimeError: the model has a defect" in ended.out
     assert [result(name)["status"] for name in range(4)] == ["completed", "completed", "failed", "failed"]
     assert "Traceback" in (FOLDER / "2/train.log").read_text()
     assert "Traceback" not in ended.err
@@ -255,7 +255,7 @@ def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(command: Command) -
     assert ended.code == 1
     assert [(result(name)["status"], result(name)["stack_size"]) for name in range(2)] == [("completed", 2)] * 2
     assert [result(name)["status"] for name in (2, 3)] == ["failed"] * 2
-    assert "failed: outputs/sweeps/s/2: " in ended.out
+    assert "failed: outputs/sweeps/s/2, 3: " in ended.out
 
 
 def test_a_mistake_in_one_trial_is_said_before_anything_trains(command: Command) -> None:

@@ -13,7 +13,7 @@ from trialstack.sweep_figure import save_figure
 NOT_TERMINAL = 140
 """Columns of the table where there is no terminal to ask."""
 
-LEAST = ("s/trial", "trials", "test/acc")
+LEAST = ("test/acc", "s/trial", "trials")
 """Columns of the table that a narrow terminal does without, in turn; the files have them."""
 
 
@@ -33,13 +33,15 @@ def report(folder: Path) -> Leaderboard:
         console = Console(highlight=False, width=NOT_TERMINAL)
     console.print(fitting(leaderboard.table(), console))
     for status in ("failed", "diverged"):
-        entries = [entry for entry in leaderboard.entries if entry.status == status]
-        for entry in entries[:5]:
-            console.print(f"{status}: {os.path.relpath(folder / entry.name)}: {entry.reason}", soft_wrap=True)
-        if len(entries) > 5:
-            console.print(f"{status}: {len(entries) - 5} more, see leaderboard.csv")
+        alike: dict[str | None, list[str]] = {}
+        for entry in leaderboard.entries:
+            if entry.status == status:
+                alike.setdefault(entry.reason, []).append(entry.name)
+        for reason, names in alike.items():
+            some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            console.print(f"{status}: {os.path.relpath(folder)}/{some}: {reason}", soft_wrap=True)
     written = "leaderboard.csv, leaderboard.md, sweep.png, tensorboard/"
-    console.print(f"written: {os.path.relpath(folder)}/ {written}", soft_wrap=True)
+    console.print(f"written to {os.path.relpath(folder)}: {written}", soft_wrap=True)
     return leaderboard
 
 

@@ -55,9 +55,10 @@ def sweep_figure(leaderboard: Leaderboard) -> Figure:
 
 def _scale(key: str, leaderboard: Leaderboard) -> Scale:
     """The axis of a key: trials without a result do not stretch it."""
-    values = [entry.trial.value(key) for entry in leaderboard.entries if entry.objective is not None]
-    others = [entry.trial.value(key) for entry in leaderboard.entries if entry.objective is None]
-    return Scale(values, others) if values else Scale(others)
+    entries = leaderboard.entries
+    values = [entry.trial.value(key) for entry in entries if entry.objective is not None]
+    others = [entry.trial.value(key) for entry in entries if entry.objective is None and entry.status in NO_RESULT]
+    return Scale(values, others) if values else Scale([entry.trial.value(key) for entry in entries])
 
 
 def _plot_key(axes: Axes, key: str, leaderboard: Leaderboard) -> None:
@@ -76,9 +77,9 @@ def _plot_key(axes: Axes, key: str, leaderboard: Leaderboard) -> None:
         means.extend(y)
     if means and min(means) > 0 and max(means) / min(means) >= WIDE and direction(leaderboard.objective) == "min":
         axes.set_yscale("log")
-    elif means:
-        margin = 0.08 * (max(means) - min(means)) or 0.01
-        axes.set_ylim(min(means) - margin, max(means) + margin)  # intervals of two trials may be wide
+    else:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), high if direction(leaderboard.objective) == "min" else min(high, 1.0))
     lost = {scale.place(entry.trial.value(key)) for entry in leaderboard.entries if entry.status in NO_RESULT}
     if lost:
         on_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}

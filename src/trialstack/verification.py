@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from trialstack.checkpoints import read_checkpoint
-from trialstack.errors import UserError
+from trialstack.errors import Interrupted, UserError
 from trialstack.folders import composed
 from trialstack.history import METRICS
 from trialstack.results import Result
@@ -122,7 +122,10 @@ def _train(config: DictConfig, folder: Path) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
     folder.mkdir()
-    [result] = train([Trial(resolved(config), folder)])
+    try:
+        [result] = train([Trial(resolved(config), folder)])
+    except Interrupted:
+        raise Interrupted("the same command starts anew") from None
     return result
 
 
