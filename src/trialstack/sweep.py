@@ -185,11 +185,11 @@ class Sweep:
         from trialstack.sweep_bar import SweepBar
 
         stacks = plan([{**member.values, "apart": member.job.apart} for member in self.left])
+        for why, count in Counter(stack.eager for stack in stacks if stack.eager).items():
+            log.info("%s on the eager engine, one by one: %s", _trials(count), why)
         trial_epochs = sum(member.values["trainer"]["max_epochs"] for member in self.left)
         bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
         datasets, done, epochs = Datasets(), 0, 0
-        for why, count in Counter(stack.eager for stack in stacks if stack.eager).items():
-            log.info("%s on the eager engine, one by one: %s", _trials(count), why)
         try:
             for number, stack in enumerate(stacks, 1):
                 together = [self.left[position] for position in stack.members]
