@@ -31,7 +31,7 @@ class Scale:
             low, high = self._number(min(values)), self._number(max(values))
             span = high - low or WIDE * abs(low) or 1.0
             near = [place for place in places.values() if low - span <= place <= high + span]
-            margin = EDGE * (max(near) - min(near)) or 1.0
+            margin = EDGE * (max(near) - min(near) or span)
             low, high = min(near) - margin, max(near) + margin
             self._places = {key: min(max(place, low), high) for key, place in places.items()}
         self.ends = min(self._places.values()), max(self._places.values())
