@@ -1,28 +1,76 @@
 """Files that appear whole or stay as they were, whatever happens meanwhile."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
-def replaced(path: Path, this_process: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in `path`'s folder, and move it to `path` once it is on disk.
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a new, empty file in `path`'s folder, and move it to `path` once it is on disk.
 
-    Args:
-        path: the file that appears whole, or stays as it was.
-        this_process: whether this process moves it; the others of a distributed run only take part in writing.
+    No other process has a file of that name, and a link that stands at `path` is replaced, not followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _part(path)
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield temporary
-        if this_process:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
     except BaseException:
-        if this_process:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield a new, empty folder beside `path`, and move it there in the place of what was there before.
+
+    Of several processes that do so at once, one has its way.
+    """
+    temporary, before = _part(path), _part(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        with suppress(FileNotFoundError):
+            path.rename(before)
+        with suppress(OSError):  # another process was faster
+            temporary.rename(path)
+    finally:
+        for folder in (temporary, before):
+            if folder.is_symlink():
+                folder.unlink()
+            elif folder.exists():
+                shutil.rmtree(folder)
+
+
+def _part(path: Path) -> Path:
+    """A name beside `path` that nobody else has, by which `remove_parts` knows it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove what a killed process left half written in `folder`, which nobody else may be writing to.
+
+    Args:
+        folder: need not be there.
+        names: of what it may have been writing; None for anything.
+    """
+    if not folder.is_dir():
+        return
+    for entry in list(os.scandir(folder)):
+        part = _PART.fullmatch(entry.name)
+        if part is None or (names is not None and part[1] not in names):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trialstack.atomic import replaced_folder
 from trialstack.leaderboard import Leaderboard
 from trialstack.sweep_board import write_board
 from trialstack.sweep_figure import save_figure
@@ -27,7 +28,8 @@ def report(folder: Path) -> Leaderboard:
     leaderboard = Leaderboard(folder)
     leaderboard.write()
     save_figure(leaderboard, folder / "sweep.png")
-    write_board(leaderboard, folder / "tensorboard")
+    with replaced_folder(folder / "tensorboard") as board:
+        write_board(leaderboard, board)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=NOT_TERMINAL)

@@ -75,7 +75,9 @@ RULES: dict[str, Rule] = {
     "seed": _whole(0, "1", high=2**32 - 1),
     "objective": _one_of(*OBJECTIVES),
     "test": _flag("true"),
-    "sweep": Rule("a name without /", lambda x: x is None or (str(x) != "" and "/" not in str(x)), "lr"),
+    "sweep": Rule(
+        "a name without /", lambda x: x is None or (str(x) not in ("", ".", "..") and "/" not in str(x)), "lr"
+    ),
     "dry_run": _flag("true"),
     "on_error": _one_of("continue", "stop"),
     "retry": Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged"),

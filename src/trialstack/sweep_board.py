@@ -5,7 +5,6 @@ The trials' own folders hold all curves of each; of a thousand trials, those are
 
 import csv
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,8 +29,7 @@ _STATUSES = {"completed": Status.STATUS_SUCCESS, "diverged": Status.STATUS_FAILU
 
 
 def write_board(leaderboard: Leaderboard, folder: Path) -> None:
-    """Write event files of a sweep into `folder`, in the place of earlier ones."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write event files of a sweep into `folder`."""
     keys = [*leaderboard.keys, "seed"]
     for entry in leaderboard.entries:
         if entry.status != "waiting":

@@ -1,6 +1,7 @@
 """`sweep.json`: which trial of a sweep is in which folder, by the content of its config."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,16 @@ from typing import Any
 
 from trialstack.atomic import replaced
 from trialstack.errors import UserError
+from trialstack.inside import is_inside
 
 _ELSEWHERE = (
     "folder.", "resume.", "sweep.", "dry_run.", "retry.", "on_error.", "logger.", "callbacks.progress.", "data.root.",
     "data.download.", "engine.max_stack.",
 )  # fmt: skip
 """Keys that say where and how a trial is run rather than what it learns."""
+
+FILES = ("sweep.json", "multirun.yaml", "leaderboard.csv", "leaderboard.md", "sweep.png", "tensorboard")
+"""What a sweep writes into its folder besides its trials: where `sweep.json` is, they are its own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class SweepIndex:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.file = folder / "sweep.json"
         self.objective = ""
         self.trials: dict[str, Indexed] = {}
@@ -71,6 +77,7 @@ class SweepIndex:
             values = json.loads(index.file.read_text())
             index.objective, common = values["objective"], values["common"]
             for name, own in values["trials"].items():
+                index.check(name)
                 index.trials[name] = Indexed(
                     common["content"] | own["content"], common["choices"] | own["choices"], own["overrides"]
                 )
@@ -83,9 +90,34 @@ class SweepIndex:
             ) from error
         return index
 
+    def check(self, name: str) -> None:
+        """Check the name of a trial's folder.
+
+        Raises:
+            UserError: it leads out of the sweep's folder, or is a name that the sweep itself needs.
+        """
+        if not is_inside(name, self.folder) or name.startswith(".") or Path(name).parts[0] in FILES:
+            raise UserError(
+                f"a trial's folder must lie in {self.folder} and bear no name of the sweep's own files, got {name!r}; "
+                f"leave out hydra.sweep.subdir, or mend {self.file.name}"
+            )
+
+    def claim(self) -> None:
+        """Check that the folder of a new sweep holds nothing that the sweep would write over.
+
+        Raises:
+            UserError: it does.
+        """
+        for name in FILES:
+            if name != "multirun.yaml" and os.path.lexists(self.folder / name):  # which Hydra's sweepers write
+                raise UserError(
+                    f"{self.folder / name} is there, and no sweep's; move it, or use another sweep=NAME or "
+                    "hydra.sweep.dir=FOLDER"
+                )
+
     def write(self) -> None:
         """Write it; what all trials have in common is there once."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         parts = ("content", "choices")
         common = {part: _common([getattr(trial, part) for trial in self.trials.values()]) for part in parts}
         trials = {
@@ -107,13 +139,15 @@ class SweepIndex:
         there = {trial.key: name for name, trial in self.trials.items()}
         placed: list[str] = []
         for trial, wish in zip(trials, wanted, strict=True):
+            if trial.key not in there:
+                self.check(wish)
             placed.append(there.get(trial.key) or self._free(wish))
             self.trials[placed[-1]] = trial
         return placed
 
     def _free(self, wish: str) -> str:
         number, name = (int(wish) if wish.isdecimal() else 1), wish
-        while name in self.trials or (self.file.parent / name).exists():
+        while name in self.trials or os.path.lexists(self.folder / name):
             number += 1
             name = str(number) if wish.isdecimal() else f"{wish}-{number}"
         return name
