@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 import yaml
@@ -24,6 +25,9 @@ from trialstack.errors import Interrupted, TrialsFailed, UserError
 
 STARTED = time.perf_counter()
 """Clock of the process's start, read when this module is imported: `seconds.startup` counts from here."""
+
+AT_END = ExitStack()
+"""What is held until the command ends, however it ends."""
 
 _FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
 
@@ -90,6 +94,8 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
         end("interrupted", 130)
     except OSError as error:
         end(unwritable(error), 2)
+    finally:
+        AT_END.close()
 
 
 def _short(error: HydraException) -> str:

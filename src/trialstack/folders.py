@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack.atomic import replaced
-from trialstack.cli import end, unwritable
+from trialstack.cli import AT_END, end, unwritable
 from trialstack.errors import UserError
 from trialstack.rules import check, resolved
 
@@ -35,17 +36,11 @@ class ClaimFolder(Callback):
         folder = Path(config.hydra.run.dir)
         try:
             _check_job(config, folder)
+            _claim(folder)
         except UserError as error:  # Hydra makes warnings of exceptions in callbacks
             end(str(error), 2)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / config.hydra.output_subdir).mkdir()
         except FileExistsError:
-            if not folder.is_dir():
-                end(
-                    f"cannot write {folder}: a file of that name is in the way; move it, or use hydra.run.dir=FOLDER", 2
-                )
-            end(f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER starts another", 2)
+            end(f"cannot write {folder}: a file of that name is in the way; move it, or use hydra.run.dir=FOLDER", 2)
         except OSError as error:
             end(unwritable(error), 2)
 
@@ -62,6 +57,62 @@ class ClaimFolder(Callback):
                 "sweep=NAME starts one",
                 2,
             )
+
+
+def _claim(folder: Path) -> None:
+    """Hold `folder` until the command ends, if no run is there.
+
+    Raises:
+        UserError: it holds a run, or is used by another process.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    AT_END.enter_context(locked(folder))
+    if holds_run(folder):
+        raise UserError(
+            f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER starts another"
+        )
+    refuse_links(folder)
+
+
+def holds_run(folder: Path) -> bool:
+    """Tell whether a run has begun in `folder`: one that was killed before its configs were whole has not."""
+    overrides = folder / ".hydra" / "overrides.yaml"  # the last of them
+    whole = overrides.exists() and overrides.stat().st_size > 0
+    return whole or any((folder / name).exists() for name in ("checkpoints", "metrics.csv", "result.json"))
+
+
+def refuse_links(folder: Path) -> None:
+    """Check that what a run writes into its folder stays there.
+
+    Raises:
+        UserError: a symbolic link leads elsewhere.
+    """
+    paths = [folder / name for name in ("train.log", "hparams.yaml", ".hydra", "checkpoints")]
+    inner = [path for part in paths[2:] if part.is_dir() and not part.is_symlink() for path in part.iterdir()]
+    for path in (*paths, *inner):
+        if path.is_symlink() and path.name != "stack.ckpt":  # of which stack_checkpoint knows
+            raise UserError(
+                f"{path} is a symbolic link, and the run would write to {os.readlink(path)}; put the file itself there"
+            )
+
+
+def discard(folder: Path) -> None:
+    """Make room for a trial that is trained anew: of what an earlier command left, its log stays, as `train.log.1`.
+
+    Whatever is left after a kill, the trial either goes on from its checkpoints or is trained anew.
+    """
+    if not folder.is_dir():
+        return
+    log, kept = folder / "train.log", folder / "train.log.1"
+    if log.is_file() and not log.is_symlink():
+        log.replace(kept)
+    (folder / "result.json").unlink(missing_ok=True)
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        elif entry.name != kept.name:
+            os.unlink(entry.path)
 
 
 def _check_job(config: DictConfig, folder: Path) -> None:
@@ -92,6 +143,7 @@ def in_place(arguments: list[str]) -> list[str]:
         raise UserError(f"resume=FOLDER continues one run, got {resume}; run the command once for each")
     folder = Path(str(override.value()))
     composed(folder)
+    refuse_links(folder)
     for argument in arguments:
         changes = "=" in argument or argument.startswith("~")
         if argument.startswith(("hydra.run.", "hydra.sweep.")):
@@ -132,13 +184,16 @@ def composed(folder: Path) -> DictConfig:
     return config
 
 
-def remember(folder: Path, config: DictConfig) -> None:
-    """Make `config` the one that the run in `folder` goes on with."""
+def remember(folder: Path, config: DictConfig, overrides: Sequence[str] | None = None) -> None:
+    """Make `config` the one that the run in `folder` goes on with, and of a new run `overrides` what it came from."""
     config = config.copy()
     config.folder = "${hydra:runtime.output_dir}"
     config.resume = None
     with replaced(folder / ".hydra" / "config.yaml") as temporary:
         OmegaConf.save(config, temporary)
+    if overrides is not None:
+        with replaced(folder / ".hydra" / "overrides.yaml") as temporary:
+            OmegaConf.save(list(overrides), temporary)
 
 
 def requested_run(config: DictConfig, key: str = "run") -> Path:
@@ -171,7 +226,7 @@ def requested_sweep(config: DictConfig) -> Path:
 
 def lock_folder(folder: Path) -> Path:
     """Return the folder that a process holds to train in `folder`: of a sweep's trial, the sweep's."""
-    return folder.parent if (folder.parent / "sweep.json").exists() else folder
+    return next((parent for parent in folder.absolute().parents if (parent / "sweep.json").exists()), folder)
 
 
 @contextmanager
@@ -181,7 +236,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is training there.
     """
-    lock = FileLock(folder / ".lock", is_singleton=True)
+    lock = FileLock(folder.absolute() / ".lock", is_singleton=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
-from trialstack.folders import composed, lock_folder, remember
+from trialstack.folders import composed, holds_run, lock_folder, refuse_links, remember
 from trialstack.rules import check, resolved
 
 
@@ -54,9 +54,9 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
         config = compose("train", [*overrides, f"folder={folder}"])
     values = resolved(config)
     check(values)
-    if (folder / ".hydra").exists():
+    if holds_run(folder):
         raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
-    remember(folder, config)
+    remember(folder, config, overrides)
     return Trial(values, folder, tuple(overrides))
 
 
@@ -67,6 +67,7 @@ def resume_trial(folder: Path) -> Trial:
         UserError: `folder` is no run folder.
     """
     config = composed(folder)
+    refuse_links(folder)
     config.folder = str(folder)
     return Trial(resolved(config), folder, resume=True)
 
