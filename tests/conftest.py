@@ -27,6 +27,10 @@ from trialstack.trials import Trial
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-crash-point", action="store_true", help="all of them, not one in eight: 10 minutes")
+
+
 @dataclass
 class Ended:
     """How a command ended."""

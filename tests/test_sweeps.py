@@ -318,12 +318,12 @@ LONG = ("-m", *QUICK[2:], *TRIALS, "trainer.max_epochs=40", "test=false")
 
 
 def wait_for(happened: Callable[[], bool], running: subprocess.Popen[str]) -> None:
-    for _ in range(1200):
+    for _ in range(15000):
         if happened():
             return
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
-    raise AssertionError("it did not get there in 24 s")
+    raise AssertionError("it did not get there")
 
 
 def has_rows(file: Path) -> bool:
@@ -397,7 +397,7 @@ def test_a_full_disk_loses_nothing(command: Command, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device", "stack.ckpt")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trialstack.stack_checkpoint.split", full)
+        patch.setattr("trialstack.stack_checkpoint.StackFile.split", full)
         ended = command("train.py", *SWEEP, "seed=1,2")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "cannot write stack.ckpt: No space left on device; make room, then" in ended.err

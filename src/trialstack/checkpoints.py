@@ -1,17 +1,20 @@
 """Checkpoints: `best.ckpt` and `last.ckpt` in a run folder, written whole or not at all, and read back."""
 
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from trialstack.account import Account
 from trialstack.atomic import replaced
+from trialstack.early_end import early_end
 from trialstack.errors import UserError
 from trialstack.measured import Measured
 from trialstack.objective import improves
@@ -52,29 +55,65 @@ class Best:
 class BestAndLast(Checkpoint):
     """Writes a single trial's `last.ckpt` after every epoch, and `best.ckpt` when the objective is better than ever.
 
-    Lightning's ModelCheckpoint moves its file from the system's temporary folder into place, which is not atomic
-    where that is another file system; and it forgets the best score when a run folder has moved.
+    Lightning's ModelCheckpoint forgets the best score when a run folder has moved.
+
+    Attributes:
+        ended: why the last epoch was the last one, None if others follow or none was left.
     """
 
     def __init__(self, best: Best, account: Account) -> None:
         self.best = best
         self.account = account
+        self.ended: str | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Measured)
         improved = self.best.improves(pl_module.measured[0], trainer.current_epoch + 1)
-        with self.account.measure("checkpoints"), replaced(self.best.last, trainer.is_global_zero) as temporary:
-            trainer.save_checkpoint(temporary)
+        self.ended = early_end(trainer)
+        with self.account.measure("checkpoints"):
+            # The best one first: a run that is killed before the last one is written makes this epoch again.
+            trainer.save_checkpoint(self.best.best if improved else self.best.last)
             if improved and trainer.is_global_zero:
-                with replaced(self.best.best) as best:
-                    shutil.copyfile(temporary, best)
+                copy(self.best.best, self.best.last)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.best.state_dict()
+        return {**self.best.state_dict(), "ended": self.ended}
 
     @property
     def state_key(self) -> str:
         return "BestAndLast"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """How Lightning writes checkpoints: where they stay, whole or not at all, without the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        write(checkpoint, Path(path))
+
+
+def write(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    with replaced(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # what torch makes of an error of the file
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def copy(path: Path, other: Path) -> None:
+    """Give a checkpoint another name too: files are replaced as a whole, so that both may be one."""
+    with replaced(other) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without
+            shutil.copyfile(path, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar, Timer
+from lightning.pytorch.callbacks import Callback, ProgressBar, Timer
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from trialstack import tables
 from trialstack.account import Account
 from trialstack.capacity import trials_that_fit
-from trialstack.checkpoints import BestAndLast
+from trialstack.checkpoints import BestAndLast, WholeFiles
 from trialstack.chunks import ShuffledChunks, epoch_steps
 from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
@@ -27,8 +27,9 @@ from trialstack.errors import CannotWrite, Diverged, Interrupted, UserError, rea
 from trialstack.folders import resume_command
 from trialstack.history import Recorder
 from trialstack.runs import Run
-from trialstack.stack_checkpoint import StackCheckpoint
+from trialstack.stack_checkpoint import StackCheckpoint, StackFile
 from trialstack.stacked import StackedClassifier
+from trialstack.stacking import divided
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +68,16 @@ class Fit:
         """Return where Trainer.fit gets its batches from, as its arguments."""
         raise NotImplementedError
 
-    def checkpoint_callback(self) -> Checkpoint:
+    def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
         return BestAndLast(self.runs[0].best, self.account)
 
     def checkpoint_file(self) -> Path:
         """Return what Trainer.fit goes on from, if the runs do."""
         return self.runs[0].best.last
+
+    def diverged(self) -> dict[int, int]:
+        """Return the epochs in which runs diverged that are trained already, by position."""
+        return {}
 
     def trainer_settings(self) -> dict[str, Any]:
         return dict(self.config["trainer"])
@@ -88,6 +93,9 @@ class Fit:
 
     def finish(self, ended: bool) -> None:
         """Write what is left to write after Trainer.fit, whether that has ended or was stopped."""
+
+    def close(self) -> None:
+        """Remove what nobody needs once every run has its result."""
 
     def train(self) -> list[Run]:
         """Train, test and write everything down; whatever happens, each result.json says it.
@@ -114,18 +122,25 @@ class Fit:
                 run.result.data = {"name": data.dataset, "checksums": data.checksums}
             if trainer.is_global_zero:
                 self._describe(first)
-            module = self.module(classifiers, data)
-            del classifiers  # a stack has its own copy of their weights
-            with self.account.measure("fit"):
-                self._fit(trainer, module, data)
+            if all(run.is_trained for run in self.runs):
+                self.finish(ended=True)
+                diverged, ended = self.diverged(), self.runs[0].ended
+            else:
+                module = self.module(classifiers, data)
+                del classifiers  # a stack has its own copy of their weights
+                with self.account.measure("fit"):
+                    ended = self._fit(trainer, module, data)
+                diverged = module.diverged
+            for trial, run in enumerate(self.runs):
+                self._judge(run, diverged.get(trial), ended)
             if trainer.is_global_zero:
                 self._conclude(first, data)
+                self.close()
         return left
 
     def _leave(self, capacity: int) -> list[Run]:
         """Take no more runs than `capacity`, and not many fewer than will be left for the next fit."""
-        fits = -(-len(self.runs) // capacity)
-        taken = -(-len(self.runs) // fits)
+        taken = len(divided(self.runs, capacity)[0])
         left = self.runs[taken:]
         del self.runs[taken:]
         return left
@@ -199,6 +214,7 @@ class Fit:
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
         }
+        settings["plugins"] = [WholeFiles(), *_listed(settings.get("plugins"))]
         max_time = settings.pop("max_time", None)
         try:
             if max_time is not None:  # Lightning's own would stop within an epoch, which cannot be resumed
@@ -221,9 +237,11 @@ class Fit:
         else:
             log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
 
-    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
+    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> str | None:
+        """Train, and return why that ended before the last epoch, None if it did not."""
+        checkpoints = self.checkpoint_callback()
         trainer.loggers = self.runs[0].loggers
-        trainer.callbacks.append(self.checkpoint_callback())  # type: ignore[attr-defined]
+        trainer.callbacks.append(checkpoints)  # type: ignore[attr-defined]
         checkpoint = self.checkpoint_file() if self.runs[0].checkpoint is not None else None
         if self.runs[0].trial.resume:
             begin = os.path.relpath(checkpoint) if checkpoint else "the beginning: there is no checkpoint yet"
@@ -243,19 +261,17 @@ class Fit:
             raise
         finally:
             self.finish(ended)
-        for trial, run in enumerate(self.runs):
-            self._judge(run, module.diverged.get(trial), trainer)
+        return checkpoints.ended
 
-    def _judge(self, run: Run, diverged: int | None, trainer: Trainer) -> None:
+    def _judge(self, run: Run, diverged: int | None, ended: str | None) -> None:
         """Decide how a run that was not interrupted ended."""
         if diverged is not None:
             run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
             return
         run.result.status = "completed"
-        if len(run.history.rows) < (trainer.max_epochs or 0):
-            early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
-            why = f"{self.config['objective']} no longer improved" if early else "trainer.max_time was over"
-            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {trainer.max_epochs}: {why}"
+        if ended is not None:
+            epochs = self.config["trainer"]["max_epochs"]
+            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {epochs}: {ended}"
 
     def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
         for trial, run in enumerate(self.runs):
@@ -279,6 +295,11 @@ class Fit:
             log.info(where)
 
 
+def _listed(asked: Any) -> list[Any]:
+    """One, several or none as a list, as the Trainer takes them."""
+    return asked if isinstance(asked, list) else [asked] if asked is not None else []
+
+
 class EagerFit(Fit):
     """One run on plain Lightning."""
 
@@ -300,7 +321,7 @@ class StackedFit(Fit):
 
     def capacity(self, data: ImageDataModule) -> int:
         """As many as `engine.max_stack` allows or the memory holds; a stack that goes on stays as it was."""
-        if self.runs[0].stack is not None:
+        if self.stack is not None:
             return len(self.runs)
         return trials_that_fit([run.config for run in self.runs], data)
 
@@ -308,14 +329,23 @@ class StackedFit(Fit):
         """All chunks of an epoch: it is the minibatches in them that `limit_train_batches` counts."""
         return super().trainer_settings() | {"limit_train_batches": 1.0}
 
-    def checkpoint_callback(self) -> Checkpoint:
+    @property
+    def stack(self) -> StackFile | None:
+        """What the runs go on from together, None if each has a checkpoint of its own."""
+        return self.runs[0].stack
+
+    def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
         if self.alone:
             return super().checkpoint_callback()
         self.stack_checkpoint = StackCheckpoint(self.runs, self.account)
         return self.stack_checkpoint
 
     def checkpoint_file(self) -> Path:
-        return self.runs[0].stack or super().checkpoint_file()
+        return super().checkpoint_file() if self.stack is None else self.stack.file
+
+    def diverged(self) -> dict[int, int]:
+        there = {} if self.stack is None else self.stack.diverged
+        return {trial: there[run.position] for trial, run in enumerate(self.runs) if run.position in there}
 
     def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
         """Without reading it from a file, if this session has found it."""
@@ -329,6 +359,13 @@ class StackedFit(Fit):
     def finish(self, ended: bool) -> None:
         if self.stack_checkpoint is not None:
             self.stack_checkpoint.finish(ended)
+        elif self.stack is not None:
+            self.stack.split()
+
+    def close(self) -> None:
+        stack = StackFile.of(self.runs[0].folder)
+        if stack is not None:
+            stack.remove()
 
     def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
         limits = self.config["trainer"]
@@ -344,7 +381,7 @@ class StackedFit(Fit):
             device=data.train_samples.labels.device,
         )
         module = StackedClassifier(classifiers, data.train_samples, chunks, self.config["objective"])
-        if self.runs[0].stack is None:
+        if self.stack is None:
             module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
         return module
 

@@ -41,6 +41,12 @@ class History:
             writer.writeheader()
             writer.writerows(self.rows)
 
+    @staticmethod
+    def log(loggers: Sequence[Logger], row: Row) -> None:
+        """Give an epoch's numbers to loggers, against optimizer steps."""
+        for logger in loggers:
+            logger.log_metrics({name: row[name] for name in COLUMNS if name in row}, step=int(row["step"]))
+
     def state_dict(self) -> dict[str, Any]:
         return {"rows": [dict(row) for row in self.rows], "spent": self.spent}
 
@@ -91,8 +97,7 @@ class Recorder(Checkpoint):
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**counts, **metrics, "seconds": seconds})
                     history.spent += seconds / len(self.runs)
-                    for logger in run.loggers:
-                        logger.log_metrics(metrics, step=trainer.global_step)
+                    history.log(run.loggers, history.rows[-1])
                     if trainer.is_global_zero:
                         history.write()
             if trainer.is_global_zero:

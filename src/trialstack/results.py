@@ -12,6 +12,9 @@ from typing import Any
 
 from trialstack.atomic import replaced
 
+KEPT = ("completed", "diverged")
+"""Statuses of trials that are not trained again."""
+
 
 @dataclass
 class Result:

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
@@ -20,10 +19,10 @@ from trialstack.data import ImageDataModule
 from trialstack.errors import UserError
 from trialstack.evaluation import evaluate
 from trialstack.folders import composed, remember
-from trialstack.history import COLUMNS, METRICS, History, line
+from trialstack.history import METRICS, History, line
 from trialstack.quiet import is_main_process
 from trialstack.results import Result, git_commit, versions
-from trialstack.stack_checkpoint import split, stack_file
+from trialstack.stack_checkpoint import StackFile
 from trialstack.trained import load_classifier
 from trialstack.trials import Trial
 
@@ -37,8 +36,9 @@ class Run:
         config: the trial's, as plain values.
         account: of the time; shared by the runs of a stack.
         checkpoint: to go on from, None for a start from the beginning.
-        stack: file of the checkpoint of the whole stack, if it is that.
+        stack: whose checkpoint that is, None if it is the trial's own.
         position: in that stack.
+        ended: why the training ended before its last epoch, None if it did not.
         callbacks: of the config.
         loggers: of the config, once they are opened.
         concluded: everything is written.
@@ -53,8 +53,9 @@ class Run:
         self.best = Best(self.folder, self.config["objective"])
         self.account = Account()
         self.checkpoint: dict[str, Any] | None = None
-        self.stack: Path | None = None
+        self.stack: StackFile | None = None
         self.position = 0
+        self.ended: str | None = None
         self.concluded = False
         self._earlier = 0.0
         self.callbacks: list[Callback] = instantiate_all("callbacks", self.config["callbacks"].values())
@@ -69,9 +70,6 @@ class Run:
         """
         if not self.trial.resume:
             return True
-        stack = stack_file(self.folder)
-        if is_main_process() and stack is not None:
-            split(stack)
         result = Result.read(self.folder)
         if self.best.last.exists():
             self.go_on(read_checkpoint(self.best.last))
@@ -84,16 +82,17 @@ class Run:
             self.result = result
             return False
         if changed:
+            self.ended = None
             saved.trainer = self.config["trainer"]
             remember(self.folder, saved)
         return True
 
-    def go_on(self, checkpoint: dict[str, Any], stack: Path | None = None, position: int = 0) -> None:
+    def go_on(self, checkpoint: dict[str, Any], stack: StackFile | None = None, position: int = 0) -> None:
         """Take what there is from `checkpoint`: at once, so that result.json has it, however soon this ends.
 
         Args:
             checkpoint: the run's, or what a stack's checkpoint has of it besides weights.
-            stack: file of the latter.
+            stack: whose it is in the latter case.
             position: in that stack.
 
         Raises:
@@ -102,6 +101,7 @@ class Run:
         self.checkpoint, self.stack, self.position = checkpoint, stack, position
         self.history.load_state_dict(checkpoint["callbacks"]["History"])
         self.best.load_state_dict(checkpoint["callbacks"]["BestAndLast"])
+        self.ended = checkpoint["callbacks"]["BestAndLast"]["ended"]
         self._earlier = self.history.spent
         max_epochs = self.config["trainer"]["max_epochs"]
         if self.epochs > max_epochs:
@@ -124,10 +124,23 @@ class Run:
         """Finished ones of the checkpoint."""
         return 0 if self.checkpoint is None else int(self.checkpoint["epoch"]) + 1
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether the checkpoint is of the last epoch: the run was killed before it had its result."""
+        return self.ended is not None or self.epochs == self.config["trainer"]["max_epochs"]
+
     def open_loggers(self) -> None:
-        """Make the config's loggers; `fast_dev_run` has none, as in Lightning."""
-        if not self.config["trainer"].get("fast_dev_run"):
+        """Make the config's loggers, and give them the epochs that are there; `fast_dev_run` has none, as in Lightning.
+
+        They begin anew: whatever an earlier process wrote before it was killed, curves have each epoch once.
+        """
+        if self.config["trainer"].get("fast_dev_run"):
+            return
+        with self.account.measure("logging"):
             self.loggers = instantiate_all("logger", self.config["logger"].values())
+            tensorboard.begin_anew(self.loggers, self.folder)
+            for row in self.history.rows:
+                self.history.log(self.loggers, row)
 
     def describe(self, classifier: Classifier | None) -> None:
         """Write hyperparameters, config and, of `classifier`, the model's graph to the loggers."""
@@ -138,10 +151,6 @@ class Run:
         """Write down, at its end, what a trial of a stack would have written while it trained."""
         after = f", resumed after epoch {self.epochs}" if self.epochs else ""
         log.info("%s\n\none of %d trials in a stack%s\n", self.config_text, stack_size, after)
-        with self.account.measure("logging"):
-            for row in self.history.rows:
-                for logger in self.loggers:
-                    logger.log_metrics({name: row[name] for name in COLUMNS if name in row}, step=int(row["step"]))
         for row in self.history.rows:
             log.info(line([row], self.config["trainer"]["max_epochs"]))
 

@@ -1,27 +1,34 @@
 """The checkpoint of several trials while they train as a stack: one file, split into theirs when it ends.
 
 A large stack would otherwise write hundreds of files an epoch. The file is in the first trial's folder; the others have
-a link to it, so that each of them can be resumed alone.
+a link to it, so that each of them can be resumed alone. It stays until every trial has its result: whatever a process
+that is killed leaves half done is done again from it.
 """
 
+import logging
 import os
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from trialstack.account import Account
-from trialstack.atomic import replaced
-from trialstack.checkpoints import Best, load
+from trialstack.checkpoints import Best, copy, load, write
+from trialstack.early_end import early_end
+from trialstack.errors import UserError, reason
+from trialstack.folders import lock_folder
 from trialstack.history import History
+from trialstack.inside import is_inside
+from trialstack.results import KEPT, Result
 from trialstack.stacked import StackedClassifier
+
+log = logging.getLogger(__name__)
 
 PAUSE = 20
 """How much longer than a checkpoint took there is none: a large stack spends 5% of its time on them."""
@@ -41,46 +48,60 @@ class StackCheckpoint(Checkpoint):
     Args:
         runs: of the trials.
         account: of the time that this takes.
+
+    Attributes:
+        best: by trial, what its `best.ckpt` shall hold; None if no epoch of it was finished.
+        diverged: epochs (from 1) in which trials (by position) diverged.
+        ended: why the last epoch was the last one, None if others follow or none was left.
     """
 
     def __init__(self, runs: Sequence[Kept], account: Account) -> None:
-        first = runs[0].folder
-        self.file = _file(first)
-        self.folders = [os.path.relpath(run.folder, first) for run in runs]
-        self.histories = [run.history for run in runs]
-        self.bests = [run.best for run in runs]
+        self.file = _file(runs[0].folder)
+        self.runs = runs
         self.account = account
         self.best: list[dict[str, Any] | None] = [None] * len(runs)
         self.diverged: dict[int, int] = {}
-        self._unsaved: set[int] = set()
+        self.ended: str | None = None
+        self._last = False
         self._next = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the links before there is a file: a trial without one would not go on with the others."""
+        assert isinstance(pl_module, StackedClassifier)
+        pl_module.diverged.update(self.diverged)
+        self.diverged = pl_module.diverged
+        self.file.parent.mkdir(exist_ok=True)
+        for run in self.runs[1:]:
+            link = _file(run.folder)
+            target = os.path.relpath(self.file, link.parent)
+            if not link.is_symlink() or os.readlink(link) != target:
+                link.parent.mkdir(exist_ok=True)
+                link.unlink(missing_ok=True)
+                link.symlink_to(target)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
-        self.diverged = pl_module.diverged
+        self.ended = early_end(trainer)
+        self._last = self.ended is not None or trainer.current_epoch + 1 == trainer.max_epochs
         with self.account.measure("checkpoints"):
-            for trial, (best, measured) in enumerate(zip(self.bests, pl_module.measured, strict=True)):
-                if trial not in self.diverged and best.improves(measured, trainer.current_epoch + 1):
+            for trial, (run, measured) in enumerate(zip(self.runs, pl_module.measured, strict=True)):
+                if trial not in self.diverged and run.best.improves(measured, trainer.current_epoch + 1):
                     self.best[trial] = _header(trainer) | pl_module.weights(trial)
-                    self._unsaved.add(trial)
-            last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
             began = time.monotonic()
-            if last or began >= self._next:
-                with replaced(self.file) as temporary:
-                    trainer.save_checkpoint(temporary)
-                self._unsaved.clear()
-                self._link()
+            if self._last or began >= self._next:
+                trainer.save_checkpoint(self.file)
                 ended = time.monotonic()
                 self._next = ended + PAUSE * (ended - began)
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "folders": self.folders,
+            "folders": [os.path.relpath(run.folder, self.runs[0].folder) for run in self.runs],
             "best": self.best,
             "diverged": self.diverged,
+            "last": self._last,
             "callbacks": [
-                {"History": history.state_dict(), "BestAndLast": best.state_dict()}
-                for history, best in zip(self.histories, self.bests, strict=True)
+                {"History": run.history.state_dict(), "BestAndLast": {**run.best.state_dict(), "ended": self.ended}}
+                for run in self.runs
             ],
         }
 
@@ -91,102 +112,148 @@ class StackCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.diverged = state_dict["best"], state_dict["diverged"]
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, StackedClassifier)
-        pl_module.diverged.update(self.diverged)
-
     def finish(self, ended: bool) -> None:
         """Give every trial its `best.ckpt` and, if the stack has ended, its `last.ckpt` of the stack's checkpoint."""
         with self.account.measure("checkpoints"):
-            splits = ended and self.file.exists()
-            if splits:
-                split(self.file)
-            for trial, (folder, state) in enumerate(zip(self.folders, self.best, strict=True)):
-                if state is not None and (trial in self._unsaved or not splits):
-                    _write(_folder(self.file, folder), "best.ckpt", state)
-
-    def _link(self) -> None:
-        for folder in self.folders[1:]:
-            link = _file(_folder(self.file, folder))
-            target = os.path.relpath(self.file, link.parent)
-            if not link.is_symlink() or os.readlink(link) != target:
-                link.parent.mkdir(exist_ok=True)
-                link.unlink(missing_ok=True)
-                link.symlink_to(target)
+            stack = StackFile.of(self.runs[0].folder) if ended else None
+            if stack is not None:
+                stack.split(self.best, self.diverged)
+                return
+            for run, best in zip(self.runs, self.best, strict=True):
+                if best is not None:
+                    write(best, run.best.best)
+        if not self.file.exists():
+            remove_links(run.folder for run in self.runs)
 
 
-def stack_file(folder: Path) -> Path | None:
-    """Return the checkpoint of the stack in which the trial in `folder` was stopped, None if there is none."""
-    file = _file(folder)
-    return Path(os.path.realpath(file)) if file.exists() else None
+@dataclass(frozen=True, eq=False)
+class StackFile:
+    """What a `stack.ckpt` says besides weights.
 
-
-def members(file: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the folders of a stack's trials, each with what its own checkpoint would have besides its weights.
-
-    Raises:
-        UserError: the file is damaged.
+    Attributes:
+        file: the first trial's.
+        size: how many trials trained together.
+        members: folders of the trials that have a link to the file, by position in the stack.
+        last: whether there is nothing left to train.
+        diverged: epochs (from 1) in which trials diverged, by position.
+        checkpoints: by position, what a trial's own checkpoint would have besides its weights.
     """
-    checkpoint = load(file, mmap=True)
-    stack = checkpoint["callbacks"]["StackCheckpoint"]
-    kept = {"epoch": checkpoint["epoch"], "engine": "stacked"}
-    return [
-        (_folder(file, folder), kept | {"callbacks": callbacks})
-        for folder, callbacks in zip(stack["folders"], stack["callbacks"], strict=True)
-    ]
+
+    file: Path
+    size: int
+    members: dict[int, Path]
+    last: bool
+    diverged: dict[int, int]
+    checkpoints: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, folder: Path) -> "StackFile | None":
+        """Return the stack in which the trial in `folder` was stopped, None if there is none.
+
+        A file that is damaged, or is not of a stack of this trial, is said to be that and is not there any more.
+        """
+        own = _file(folder)
+        file = _target(own) if own.is_symlink() else own
+        if not own.exists():
+            return None
+        try:
+            if file is None or file.is_symlink() or not file.is_file() or not _are_together(folder, file.parent.parent):
+                raise ValueError("it is no file of its stack")
+            stack = cls._read(file)
+            if folder.resolve() not in [member.resolve() for member in stack.members.values()]:
+                raise ValueError("the stack has other trials")
+        except (UserError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+            log.warning("%s cannot be used (%s); the trial goes on without it", own, reason(error).partition(";")[0])
+            own.unlink()
+            return None
+        return stack
+
+    @classmethod
+    def _read(cls, file: Path) -> "StackFile":
+        content = load(file, mmap=True)
+        stack = content["callbacks"]["StackCheckpoint"]
+        first = file.parent.parent
+        folders = [Path(os.path.normpath(first / str(name))) for name in stack["folders"]]
+        members = {
+            position: folder
+            for position, folder in enumerate(folders)
+            if folder == first or (_target(_file(folder)) == file and _are_together(folder, first))
+        }
+        kept = {"epoch": int(content["epoch"]), "engine": "stacked"}
+        checkpoints = [kept | {"callbacks": callbacks} for callbacks in stack["callbacks"]]
+        return cls(file, len(folders), members, bool(stack["last"]), dict(stack["diverged"]), checkpoints)
+
+    def split(self, best: Sequence[dict[str, Any] | None] | None = None, diverged: Collection[int] = ()) -> None:
+        """Write the `last.ckpt` and `best.ckpt` of its trials; one that has diverged has the latter only.
+
+        Args:
+            best: what is in `best.ckpt`, by position; None for what the file has.
+            diverged: positions of more trials than the file has.
+        """
+        content = load(self.file, mmap=True)
+        stack, states = content.pop("callbacks")["StackCheckpoint"], content.pop("trials")
+        best = stack["best"] if best is None else best
+        for position, folder in self.members.items():
+            callbacks, state = stack["callbacks"][position], best[position]
+            last_file, best_file = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+            goes_on = position not in self.diverged and position not in diverged
+            if goes_on:
+                write(content | states[position] | {"callbacks": callbacks}, last_file)
+            if goes_on and callbacks["BestAndLast"]["best_epoch"] == content["epoch"] + 1:
+                copy(last_file, best_file)
+            elif state is not None:
+                write(state, best_file)
+
+    def remove(self) -> None:
+        """Remove it, once its trials have checkpoints, or results, of their own."""
+        remove_links(self.members.values())
+        self.file.unlink()
+        _remove_if_empty(self.file.parent)
 
 
-def split(file: Path) -> None:
-    """Replace a stack's checkpoint by those of its trials; a diverged trial keeps the one that it had.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    checkpoint = load(file, mmap=True)
-    stack = checkpoint.pop("callbacks")["StackCheckpoint"]
-    states = checkpoint.pop("trials")
-    parts = zip(stack["folders"], states, stack["best"], stack["callbacks"], strict=True)
-    for trial, (relative, state, best, callbacks) in enumerate(parts):
-        folder, is_best = _folder(file, relative), False
-        if trial not in stack["diverged"]:
-            _write(folder, "last.ckpt", checkpoint | state | {"callbacks": callbacks})
-            is_best = callbacks["BestAndLast"]["best_epoch"] == checkpoint["epoch"] + 1
-        if is_best:
-            _copy(folder, "last.ckpt", "best.ckpt")
-        elif best is not None:
-            _write(folder, "best.ckpt", best)
-    file.unlink()
-    for folder in stack["folders"][1:]:
-        link = _file(_folder(file, folder))
-        link.unlink(missing_ok=True)
-        with suppress(OSError):  # of a trial that has checkpoints
-            link.parent.rmdir()
+def remove_if_done(folder: Path) -> None:
+    """Remove the checkpoint of the stack of the trial in `folder` if each of its trials has a result."""
+    stack = StackFile.of(folder)
+    if stack is None:
+        remove_links([folder])
+        return
+    results = map(Result.read, stack.members.values())
+    if all(result is not None and result.status in KEPT for result in results):
+        stack.remove()
 
 
-def _write(folder: Path, name: str, checkpoint: Mapping[str, Any]) -> None:
-    if folder.is_dir():  # else the trial has been removed since
-        with replaced(folder / "checkpoints" / name) as temporary:
-            torch.save(checkpoint, temporary)
+def remove_links(folders: Iterable[Path]) -> None:
+    """Remove the links of a stack's trials to its checkpoint."""
+    for folder in folders:
+        if _file(folder).is_symlink():
+            _file(folder).unlink()
+        _remove_if_empty(folder / "checkpoints")
 
 
-def _copy(folder: Path, name: str, other: str) -> None:
-    """Give a checkpoint another name too: files are replaced as a whole, so that both may be one."""
-    if folder.is_dir():
-        with replaced(folder / "checkpoints" / other) as temporary:
-            temporary.unlink(missing_ok=True)
-            try:
-                temporary.hardlink_to(folder / "checkpoints" / name)
-            except OSError:  # a file system without
-                shutil.copyfile(folder / "checkpoints" / name, temporary)
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it has checkpoints
+        folder.rmdir()
 
 
 def _file(folder: Path) -> Path:
     return folder / "checkpoints" / "stack.ckpt"
 
 
-def _folder(file: Path, relative: str) -> Path:
-    """The folder of a trial, from that of the first one."""
-    return Path(os.path.normpath(file.parent.parent / relative))
+def _target(link: Path) -> Path | None:
+    """Where a trial's link leads, if that may be the checkpoint of a stack."""
+    try:
+        target = Path(os.path.normpath(link.parent / os.readlink(link)))
+    except OSError:
+        return None
+    return target if target == _file(target.parent.parent) else None
+
+
+def _are_together(folder: Path, other: Path) -> bool:
+    """Tell whether both are trials of one sweep, or neither is of any."""
+    root = lock_folder(folder)
+    if root == folder:
+        return lock_folder(other) == other
+    return all(is_inside(os.path.relpath(trial, root), root) for trial in (folder, other))
 
 
 def _header(trainer: Trainer) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -92,6 +93,13 @@ def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
             key = f"{position} {key}"
         planned.setdefault(key, Planned([], eager, common)).members.append(position)
     return list(planned.values())
+
+
+def divided(members: Sequence[Any], most: int) -> list[list[Any]]:
+    """Return members in order, in as few parts as have at most `most` of them, the first ones the larger."""
+    parts = -(-len(members) // most)
+    ends = [-(-len(members) * part // parts) for part in range(parts + 1)]
+    return [list(members[start:end]) for start, end in pairwise(ends)]
 
 
 def _why_eager(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> str | None:

@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections import Counter
@@ -18,19 +17,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack.atomic import remove_parts
 from trialstack.cli import unwritable
 from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, reason
-from trialstack.folders import locked
+from trialstack.folders import discard, locked, refuse_links
 from trialstack.jobs import Job
-from trialstack.results import Result
+from trialstack.results import KEPT, Result
 from trialstack.rules import check
-from trialstack.sweep_index import Indexed, SweepIndex, varying
+from trialstack.sweep_index import FILES, Indexed, SweepIndex, varying
 from trialstack.trials import Trial, check_in_sweep
 
 log = logging.getLogger(__name__)
-
-KEPT = ("completed", "diverged")
-"""Statuses of trials that are not trained again."""
 
 
 @dataclass
@@ -96,14 +93,12 @@ def sweep(
     folder = Path(str(master.hydra.sweep.dir))
     with _brief():
         if master.dry_run:
-            print(Sweep(folder, members).described())
+            print(Sweep(folder, members, master).described())
             return [JobReturn(overrides=member.job.overrides, status=JobStatus.COMPLETED) for member in members]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
-                placed = Sweep(folder, members)
-                OmegaConf.save(master, folder / "multirun.yaml")
-                return placed.train()
+                return Sweep(folder, members, master).train()
         except OSError as error:
             raise UserError(unwritable(error)) from error
 
@@ -114,11 +109,13 @@ class Sweep:
     Args:
         folder: of the sweep.
         members: get a folder in it: the one that has their config already, or a new one; equal ones the same.
+        master: the config of the sweep.
     """
 
-    def __init__(self, folder: Path, members: Sequence[Member]) -> None:
+    def __init__(self, folder: Path, members: Sequence[Member], master: DictConfig) -> None:
         self.folder = folder
         self.members = members
+        self.master = master
         self.index = SweepIndex.read(folder)
         self.index.objective = members[0].values["objective"]
         before = set(self.index.trials)
@@ -151,11 +148,16 @@ class Sweep:
 
     def train(self) -> list[JobReturn]:
         """Train what is left, stack by stack, and show and write what came out."""
+        if not self.index.file.exists():
+            self.index.claim()
         self.index.write()
+        OmegaConf.save(self.master, self.folder / "multirun.yaml")
+        remove_parts(self.folder, FILES)
         log.info(self._announcement())
         try:
             if self.left:
                 self._train_stacks()
+            self._tidy()
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"`{self._command()}` continues") from None
         finally:
@@ -181,10 +183,15 @@ class Sweep:
 
     def _train_stacks(self) -> None:
         from trialstack.datasets import Datasets  # torch, from here on
-        from trialstack.stacking import plan
+        from trialstack.stacking import divided, plan
         from trialstack.sweep_bar import SweepBar
 
-        stacks = plan([{**member.values, "apart": member.job.apart} for member in self.left])
+        planned = plan([{**member.values, "apart": member.job.apart} for member in self.left])
+        stacks = []
+        for stack in planned:
+            limits = [self.left[position].values["engine"].get("max_stack") for position in stack.members]
+            parts = divided(stack.members, min(limits)) if all(limits) else [stack.members]
+            stacks += [stack._replace(members=part) for part in parts]
         for why, count in Counter(stack.eager for stack in stacks if stack.eager).items():
             log.info("%s on the eager engine, one by one: %s", _trials(count), why)
         trial_epochs = sum(member.values["trainer"]["max_epochs"] for member in self.left)
@@ -206,12 +213,22 @@ class Sweep:
         finally:
             bar.close()
 
+    def _tidy(self) -> None:
+        """Remove what a process left that was killed when its trials had their results, but were not all closed."""
+        from trialstack.stack_checkpoint import remove_if_done
+
+        for member in self.members:
+            if member.kept and os.path.lexists(member.job.folder / "checkpoints" / "stack.ckpt"):
+                remove_if_done(member.job.folder)
+
     def _train_together(self, together: Sequence[Member], bar: Any, datasets: Any) -> None:
         from trialstack.training import train
 
         for member in together:
-            if not member.goes_on:
-                shutil.rmtree(member.job.folder, ignore_errors=True)
+            if member.goes_on:
+                refuse_links(member.job.folder)
+            else:
+                discard(member.job.folder)
             member.job.open()
         alone = len(together) == 1
         trials = [self._trial(member, alone) for member in together]

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from trialstack.atomic import remove_parts
 from trialstack.datasets import Datasets
 from trialstack.fits import EagerFit, Fit, StackedFit
 from trialstack.folders import lock_folder, locked
 from trialstack.quiet import is_main_process, quiet
 from trialstack.results import Result
 from trialstack.runs import Run
-from trialstack.stack_checkpoint import members, stack_file
+from trialstack.stack_checkpoint import StackFile
 from trialstack.stacking import plan, stacks
 from trialstack.trials import Trial
 
@@ -47,6 +48,9 @@ def train(
     with ExitStack() as locks:
         for folder in dict.fromkeys(map(lock_folder, (trial.folder for trial in trials))):
             locks.enter_context(locked(folder) if is_main_process() else nullcontext())
+        for trial in trials if is_main_process() else ():
+            for part in (trial.folder, trial.folder / ".hydra", trial.folder / "checkpoints"):
+                remove_parts(part)
         locks.enter_context(_denormals_flushed())
         left = [list(trials)]
         while left:
@@ -62,14 +66,18 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
     """Load what there is to go on from, and return the runs that have anything left to do."""
     resumed = {os.path.realpath(run.folder): run for run in runs if run.trial.resume}
     for run in resumed.values():
-        file = stack_file(run.folder)
-        if file is None or run.stack is not None:
+        stack = StackFile.of(run.folder) if run.stack is None and is_main_process() else None
+        if stack is None:
             continue
-        there = members(file)
-        together = [resumed[str(folder)] for folder, _ in there if str(folder) in resumed]
-        if len(together) == len(there) and len(plan([other.config for other in together])) == 1:
-            for position, (other, (_, checkpoint)) in enumerate(zip(together, there, strict=True)):
-                other.go_on(checkpoint, file, position)
+        folders = {position: os.path.realpath(folder) for position, folder in stack.members.items()}
+        together = {position: resumed[folder] for position, folder in folders.items() if folder in resumed}
+        whole = len(together) == stack.size and len(plan([other.config for other in together.values()])) == 1
+        if whole or stack.last:
+            for position, other in together.items():
+                other.go_on(stack.checkpoints[position], stack, position)
+        else:
+            stack.split()
+            stack.remove()
     return [run for run in runs if run.stack is not None or run.resume()]
 
 
