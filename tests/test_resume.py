@@ -123,6 +123,15 @@ def test_max_time_stops_at_the_end_of_an_epoch(command: Command) -> None:
     assert all(torch.equal(whole[key], stopped[key]) for key in whole)
 
 
+def test_an_early_end_says_what_ended_it(command: Command) -> None:
+    ended = command("train.py", "model.hidden=[8]", "+trainer.max_steps=50", "engine=eager", "hydra.run.dir=a")
+    assert ended.code == 0, ended.err
+    assert "stopped after epoch 2 of 30: trainer.max_steps=50 was reached" in ended.out
+    threshold = ("callbacks=early_stopping", "+callbacks.early_stopping.stopping_threshold=0.1")
+    ended = command("train.py", "model.hidden=[8]", *threshold, "hydra.run.dir=b")
+    assert "stopped after epoch 1 of 30: EarlyStopping: Stopping threshold reached: val/acc = 0." in ended.out
+
+
 def test_a_run_goes_on_in_its_own_folder_only(command: Command) -> None:
     assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
     ended = command("train.py", "resume=a", "hydra.run.dir=b")
