@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.gate import Rival
 from benchmarks.report import write_report
 from benchmarks.task import PRODUCT_SIZE, TASKS, Task, prepare
+from trialstack.load import Load
 from trialstack.results import git_commit
 
 FOLDER = Path(__file__).parent
@@ -51,7 +52,7 @@ def _seeds(seeds: int) -> str:
 
 def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
     """Return rounds of seconds a trial and epoch by rival, and all that they depend on."""
-    commit, data = git_commit(), prepare(task)
+    commit, data, before = git_commit(), prepare(task), others()
     entered = [rival for rival in rivals() if chosen in rival.name or rival.name == PEAK]
     try:
         running = [rival for rival in entered if rival.start(task)]
@@ -75,6 +76,7 @@ def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
         "command": "python -m benchmarks.bench " + " ".join(sys.argv[1:]),
         "git": commit,
         "hardware": hardware(),
+        "others": [before, others()],
         "versions": versions(),
         "flop_per_second": [10 * 2 * PRODUCT_SIZE**3 / seconds for seconds in running[0].seconds],
         "rivals": [
@@ -82,6 +84,13 @@ def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
             for rival in running[1:]
         ],
     }
+
+
+def others() -> float:
+    """Return how many cores other processes hold, while nothing is measured."""
+    load = Load()
+    time.sleep(2)
+    return round(load.others(), 2)
 
 
 def hardware() -> str:

@@ -38,7 +38,7 @@ def section(result: dict[str, Any]) -> str:
     lines = [
         f"## {task['name']}: {shape}, {task['optimizer']}, dropout {task['dropout']}",
         "",
-        f"{result['hardware']}; {result['data']}, {task['samples'] - VALIDATION:,} training samples; {result['date']}, "
+        f"{_machine(result)}; {result['data']}, {task['samples'] - VALIDATION:,} training samples; {result['date']}, "
         f"commit {(result['git'] or '')[:12]}; {versions}.",
         "",
         f"`{result['command']}`: epochs measured: {len(rates)}, after {result['warmup']} of warm-up. "
@@ -58,13 +58,20 @@ def section(result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _machine(result: dict[str, Any]) -> str:
+    """The hardware, and what else ran on it."""
+    before, after = result.get("others", (None, None))
+    load = "" if after is None else f", of which others held {before} before and {after} after"
+    return f"{result['hardware']}{load}"
+
+
 def sweeps_section(result: dict[str, Any]) -> str:
     """Return the section of whole sweeps on one machine."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         "## Sweeps of mlp300 on Fashion-MNIST, whole commands",
         "",
-        f"{result['hardware']}; {result['date']}, commit {(result['git'] or '')[:12]}; {versions}.",
+        f"{_machine(result)}; {result['date']}, commit {(result['git'] or '')[:12]}; {versions}.",
         "",
         "Seconds of the command, and of these of its trials' training, validation, logs and checkpoints while they "
         "train, and tests; the rest is start-up, composition, folders and the leaderboard.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.bench import FOLDER, hardware, versions
+from benchmarks.bench import FOLDER, hardware, others, versions
 from benchmarks.report import write_report
 from trialstack.results import Result, git_commit
 
@@ -59,7 +59,7 @@ def measure(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     os.environ["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
-    sweeps = {}
+    sweeps, before = {}, others()
     for name, overrides in SWEEPS.items():
         with TemporaryDirectory() as folder:
             sweeps[name] = measure(overrides, Path(folder))
@@ -69,6 +69,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "git": git_commit(),
         "hardware": device,
+        "others": [before, others()],
         "versions": versions(),
         "sweeps": sweeps,
     }

@@ -46,3 +46,5 @@ def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> Non
     report = (tmp_path / "RESULTS.md").read_text()
     assert "| stacked engine |" in report
     assert "| 1.00 |" in report
+    before, after = result["others"]
+    assert f"CPU cores, of which others held {before} before and {after} after;" in report

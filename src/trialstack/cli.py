@@ -22,9 +22,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.errors import Interrupted, TrialsFailed, UserError
+from trialstack.load import Load
 
 STARTED = time.perf_counter()
 """Clock of the process's start, read when this module is imported: `seconds.startup` counts from here."""
+
+LOAD = Load()
+"""Of the machine, measured from then on."""
 
 AT_END = ExitStack()
 """What is held until the command ends, however it ends."""

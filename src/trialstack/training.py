@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from trialstack.atomic import remove_parts
+from trialstack.cli import LOAD
 from trialstack.datasets import Datasets
 from trialstack.fits import EagerFit, Fit, StackedFit
 from trialstack.folders import lock_folder, locked
@@ -22,6 +23,7 @@ from trialstack.runs import Run
 from trialstack.stack_checkpoint import StackFile
 from trialstack.stacking import plan, stacks
 from trialstack.trials import Trial
+from trialstack.waiting import waiting_by_load
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def train(
             for part in (trial.folder, trial.folder / ".hydra", trial.folder / "checkpoints"):
                 remove_parts(part)
         locks.enter_context(_denormals_flushed())
+        locks.enter_context(waiting_by_load(LOAD))
         left = [list(trials)]
         while left:
             runs = [Run(trial) for trial in left.pop(0)]
