@@ -19,12 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
 
 from trialstack.data import MNIST, FashionMNIST
 from trialstack.rules import resolved
 from trialstack.trials import Trial
 
 ROOT = Path(__file__).parent.parent
+
+Plugins.instance()  # loaded before a test puts Hydra's state back to where it began
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,8 +1,6 @@
 """Composition for sweeps: what Hydra's own gives, of files as they were at first."""
 
-import pickle
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT
-from trialstack.composition import SweepConfigLoader
+from trialstack.hydra_internals import SweepConfigLoader
 
 OVERRIDES = {
     "a value": ["optimizer.lr=0.1", "seed=3"],
@@ -105,15 +103,29 @@ def test_edits_of_the_files_change_nothing_later(tmp_path: Path, hydra_restore_s
 def test_configs_of_a_sweep_share_nothing(loaders: Loaders) -> None:
     _, ours, master = loaders
     first, second = (ours.load_sweep_config(master, []) for _ in range(2))
+    as_composed = OmegaConf.to_yaml(second)
     first.model.hidden[0] = 1
-    assert second.model.hidden[0] == 300
-    assert pickle.loads(pickle.dumps(second)) is not second
+    first.optimizer.lr = 7.0
+    first.hydra.overrides.task.append("seed=7")
+    first.hydra.job.env_set["X"] = "z"
+    third = ours.load_sweep_config(master, [])
+    assert OmegaConf.to_yaml(second) == as_composed
+    assert OmegaConf.to_yaml(third) == as_composed
 
 
-def test_a_thousand_compositions_take_seconds(loaders: Loaders) -> None:
+def test_files_are_merged_once_for_all_jobs_of_the_same_groups(
+    loaders: Loaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, ours, master = loaders
-    ours.load_sweep_config(master, ["model=mlp300"])
-    began = time.perf_counter()
-    for number in range(100):
-        ours.load_sweep_config(master, ["model=mlp300", f"optimizer.lr={number / 100}", f"seed={number}"])
-    assert time.perf_counter() - began < 2
+    merged: list[object] = []
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def counted(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        merged.append(args)
+        return merge(self, *args, **kwargs)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", counted)
+    for number in range(6):
+        for model in ("mlp300", "mlp128"):
+            ours.load_sweep_config(master, [f"model={model}", f"optimizer.lr={number / 10}", f"seed={number}"])
+    assert len(merged) == 2

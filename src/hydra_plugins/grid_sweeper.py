@@ -1,55 +1,52 @@
-"""`hydra/sweeper=grid`: Hydra's basic sweeper, and lists that vary together."""
+"""`hydra/sweeper=grid`: all combinations of lists, and lists that vary together."""
 
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
+from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep
-from hydra.core.utils import JobReturn
-from omegaconf import OmegaConf
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 from trialstack.errors import TrialsFailed, UserError
+from trialstack.hydra_internals import JobReturn, outcome
 
 
 @dataclass
-class GridSweeperConf(BasicSweeperConf):
+class GridSweeperConf:
     _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="trialstack")
 
 
-class GridSweeper(BasicSweeper):
+class GridSweeper(Sweeper):
     """All combinations of the lists; lists with the same `tag` vary together: `a=tag(x,choice(1,2))`.
 
     A job that fails does not keep later batches from running.
+
+    Args:
+        max_batch_size: jobs that are launched at once; all, if None.
+        params: overrides, as on the command line, which come before those that are there.
     """
 
-    @staticmethod
-    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        """Return batches of jobs, each a list of overrides.
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        self.max_batch_size = max_batch_size
+        self.params = params or {}
 
-        Raises:
-            UserError: lists with the same tag differ in length, or one is empty.
-            HydraException: one is an interval.
-        """
-        lines: dict[str, list[str]] = {}
-        axes: dict[object, dict[str, None]] = {}
-        for override in overrides:
-            key = override.get_key_element()
-            [jobs] = BasicSweeper.split_arguments([override], None)
-            lines[key] = [line for [line] in jobs]
-            if not jobs:
-                raise UserError(f"{override.input_line} must have values to sweep over, got none; leave it out")
-            value = override.value()
-            tags = frozenset(value.tags) if isinstance(value, Sweep) else None
-            axes.setdefault(tags or key, {})[key] = None
-        points = [_together([lines[key] for key in keys]) for keys in axes.values()]
-        jobs = [list(chain(*point)) for point in product(*points)]
-        return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else []
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
         """Launch all jobs, then raise what the first failed one raised."""
@@ -57,8 +54,8 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        batches = self.split_arguments(overrides, self.max_batch_size)
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        batches = batched(grid(parser.parse_overrides([*params, *arguments])), self.max_batch_size)
         accepts = getattr(self.launcher, "accepts", False)
         if len(batches) > 1 or not accepts:
             for batch in batches:
@@ -71,10 +68,57 @@ class GridSweeper(BasicSweeper):
         for batch in batches:
             returned.append(list(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned)))))
         for job in chain(*returned):
-            if isinstance(job._return_value, TrialsFailed):  # which has been reported
-                raise job._return_value
+            if isinstance(outcome(job), TrialsFailed):  # which has been reported
+                raise outcome(job)
             _ = job.return_value
         return returned
+
+
+def grid(overrides: list[Override]) -> list[list[str]]:
+    """Return the jobs of a sweep, each a list of overrides.
+
+    Raises:
+        UserError: lists with the same tag differ in length, or something else than a list is swept over.
+    """
+    lines: dict[str, list[str]] = {}
+    axes: dict[object, dict[str, None]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        lines[key] = [f"{key}={value}" for value in _values(override)]
+        value = override.value()
+        tags = frozenset(value.tags) if isinstance(value, Sweep) else None
+        axes.setdefault(tags or key, {})[key] = None
+    points = [_together([lines[key] for key in keys]) for keys in axes.values()]
+    return [list(chain(*point)) for point in product(*points)]
+
+
+def batched(jobs: list[list[str]], size: int | None) -> list[list[list[str]]]:
+    """Return `jobs` in batches of at most `size`, in one if that is None or -1.
+
+    Raises:
+        UserError: no batch can be of that size.
+    """
+    if size in (None, -1):
+        return [jobs]
+    assert size is not None
+    if size < 1:
+        raise UserError(f"hydra.sweeper.max_batch_size >= 1 must hold, got {size}; leave it out to have one batch")
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+
+def _values(override: Override) -> list[Any]:
+    """Return the values to sweep over, as they are written in overrides."""
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{override.input_line} is no list of values, which only a search can sweep over; use choice(...), or "
+            "hydra/sweeper=optuna of the plugin hydra-optuna-sweeper"
+        )
+    values = list(override.sweep_string_iterator())
+    if not values:
+        raise UserError(f"{override.input_line} must have values to sweep over, got none; leave it out")
+    return values
 
 
 def _together(lists: list[list[str]]) -> list[tuple[str, ...]]:

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from trialstack.hydra_internals import (
+    JobReturn,
+    SweepConfigLoader,
+    configure_log,
+    filter_overrides,
+    run_job,
+    setup_globals,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +43,6 @@ class StackedLauncher(Launcher):
     accepts = True
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from trialstack.composition import SweepConfigLoader
-
         hydra_context.config_loader = SweepConfigLoader(hydra_context.config_loader)  # the sweeper has this context too
         self.context = hydra_context
         self.task_function = task_function
@@ -53,7 +59,7 @@ class StackedLauncher(Launcher):
                 error.add_note(f"In the trial with {' '.join(overrides)}")
                 raise
             with open_dict(config.hydra):
-                config.hydra.job.id = config.hydra.job.num = number
+                config.hydra.job.id, config.hydra.job.num = str(number), number
             configs.append(config)
         together = getattr(self.task_function, "together", None)
         if together is not None:

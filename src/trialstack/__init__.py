@@ -1,10 +1,21 @@
 """trialstack: PyTorch Lightning experiments, composed by Hydra. Importing it loads neither torch nor lightning."""
 
+from collections.abc import Callable
+from typing import Any
+
 from omegaconf import OmegaConf
 
 from trialstack.objective import direction
 
 __version__ = "0.1.0"
 
-OmegaConf.register_new_resolver("direction", direction, replace=True)
-OmegaConf.register_new_resolver("either", lambda value, default: default if value is None else value, replace=True)
+
+def _register(name: str, resolver: Callable[..., Any]) -> None:
+    try:
+        OmegaConf.register_resolver(name, resolver, replace=True)  # type: ignore[call-arg]
+    except TypeError:  # OmegaConf before 2.4, where the name is that of another function
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+_register("direction", direction)
+_register("either", lambda value, default: default if value is None else value)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.errors import Interrupted, TrialsFailed, UserError
+from trialstack.hydra_internals import overrides_last
 from trialstack.load import Load
 
 STARTED = time.perf_counter()
@@ -78,11 +79,11 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
 
     Args:
         main: the command.
-        rewrite: makes Hydra's arguments of the command line's.
+        rewrite: makes Hydra's arguments of the command line's, whose options come first and overrides last.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its own errors instead of printing them
     try:
-        sys.argv[1:] = rewrite(sys.argv[1:])
+        sys.argv[1:] = rewrite(overrides_last(sys.argv[1:]))
         main()
     except UserError as error:
         end(str(error), 2)

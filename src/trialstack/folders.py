@@ -153,9 +153,7 @@ def in_place(arguments: list[str]) -> list[str]:
                 f"resume={folder} goes on with that run's own config, of which only trainer.* can change, got "
                 f"{argument}; leave it out, or start a new run"
             )
-    there = arguments.index(resume)  # argparse wants overrides side by side
-    in_folder = [resume, resume.replace("resume=", "hydra.run.dir=", 1), "hydra.output_subdir=null"]
-    return [*arguments[:there], *in_folder, *arguments[there + 1 :]]
+    return [*arguments, resume.replace("resume=", "hydra.run.dir=", 1), "hydra.output_subdir=null"]
 
 
 def composed(folder: Path) -> DictConfig:

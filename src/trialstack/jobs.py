@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
 from trialstack.config_yaml import to_yaml
+from trialstack.hydra_internals import JobReturn, JobStatus, configure_log, env_override, task_name
 from trialstack.rules import resolved
 
 
@@ -141,7 +141,7 @@ class Job:
         task_config, hydra_config = self.parts
         hydra = self.config.hydra
         there = hydra.runtime.output_dir if hydra.job.chdir else os.getcwd()
-        returned = JobReturn(self.overrides, task_config, hydra_config, there, JobRuntime.instance().get("name"))
+        returned = JobReturn(self.overrides, task_config, hydra_config, there, task_name())
         returned.status = JobStatus.FAILED if isinstance(outcome, Exception) else JobStatus.COMPLETED
         returned.return_value = outcome
         return returned

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +20,7 @@ from trialstack.atomic import remove_parts
 from trialstack.cli import unwritable
 from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, reason
 from trialstack.folders import discard, locked, refuse_links
+from trialstack.hydra_internals import JobReturn, JobStatus, outcome
 from trialstack.jobs import Job
 from trialstack.results import KEPT, Result
 from trialstack.rules import check
@@ -164,7 +164,7 @@ class Sweep:
             self._report()
         for member in self.members:
             if member.same_as is not None and member.same_as.returned is not None:
-                member.returned = member.job.returned(member.same_as.returned._return_value)
+                member.returned = member.job.returned(outcome(member.same_as.returned))
         return [member.returned for member in self.members if member.returned is not None]
 
     def _announcement(self) -> str:
