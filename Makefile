@@ -13,8 +13,8 @@ help: ## list the targets
 train: $(VENV)/.installed ## set up and train mlp300 on the bundled digits (ARGS="data=fashion seed=2" for more)
 	$(PYTHON) train.py $(ARGS)
 
-test: $(VENV)/.installed-test ## run the tests
-	$(PYTHON) -m pytest -n 2 $(ARGS)
+test: $(VENV)/.installed-test $(VENV)/.hydra-prerelease ## run the tests
+	$(PYTHON) -m pytest -n 2 -rs $(ARGS)
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style and types
 	$(VENV)/bin/ruff check .
@@ -36,6 +36,10 @@ $(PYTHON):
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(PYTHON)
 	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.hydra-prerelease: $(VENV)/.installed   # beside the environment; the test that needs it is skipped without it
+	-$(PIP) install --no-deps --target $(VENV)/hydra-prerelease hydra-core==1.4.0rc3 omegaconf==2.4.1rc1
 	@touch $@
 
 $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-bench: $(VENV)/.installed-%: $(VENV)/.installed
