@@ -112,8 +112,8 @@ def _values(override: Override) -> list[Any]:
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise UserError(
-            f"{override.input_line} is no list of values, which only a search can sweep over; use choice(...), or "
-            "hydra/sweeper=optuna of the plugin hydra-optuna-sweeper"
+            f"{override.input_line} is an interval, which has no list of values; use choice(...) or range(...), or "
+            "search in it with hydra/sweeper=optuna, of the plugin hydra-optuna-sweeper"
         )
     values = list(override.sweep_string_iterator())
     if not values:
