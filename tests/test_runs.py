@@ -3,14 +3,11 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.conftest import Ended
 
@@ -81,49 +78,6 @@ def test_the_run_prints_config_model_epochs_results_and_folder(run: Run) -> None
     assert "epoch 3/3" in (folder / "train.log").read_text()
     for noise in ("GPU available", "Tip", "LOCAL_RANK", "Sanity"):
         assert noise not in ended.out + ended.err
-
-
-def events(folder: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(folder))
-    accumulator.Reload()
-    return accumulator
-
-
-def test_tensorboard_has_curves_graph_config_weights_and_mistakes(run: Run) -> None:
-    _, folder = run()
-    seen = events(folder)
-    curves = {"train/loss", "train/acc", "val/loss", "val/acc", "lr"}
-    assert set(seen.Tags()["scalars"]) == curves | {"test/loss", "test/acc"}
-    for name in curves:
-        assert {point.step for point in seen.Scalars(name)} == {38, 76, 114}
-    assert [point.step for point in seen.Scalars("test/acc")] == [114]
-    assert set(seen.Tags()["images"]) == {
-        "first layer weights",
-        "test/confusion matrix",
-        "test/most confident mistakes",
-    }
-    assert seen.Tags()["graph"]
-    text = seen.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "hidden:" in text
-
-
-def hparams(folder: Path) -> Iterator[Any]:
-    for metadata in events(folder).summary_metadata.values():
-        if metadata.plugin_data.plugin_name == "hparams":
-            content = plugin_data_pb2.HParamsPluginData()
-            content.ParseFromString(metadata.plugin_data.content)
-            yield content
-
-
-def test_hparams_have_the_final_metrics_and_what_may_make_a_difference(run: Run) -> None:
-    _, folder = run()
-    [experiment] = [content.experiment for content in hparams(folder) if content.HasField("experiment")]
-    names = {metric.name.tag for metric in experiment.metric_infos}
-    assert names == {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"}
-    assert {"seed", "optimizer/lr", "data/batch_size"} <= {info.name for info in experiment.hparam_infos}
-    assert not {"folder", "data/root", "trainer/accelerator"} & {info.name for info in experiment.hparam_infos}
-    result = json.loads((folder / "result.json").read_text())
-    assert events(folder).Scalars("test/acc")[-1].value == pytest.approx(result["metrics"]["test/acc"])
 
 
 def test_the_same_seed_gives_bit_equal_weights_and_another_seed_others(command: Command) -> None:

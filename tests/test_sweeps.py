@@ -453,27 +453,6 @@ def test_the_leaderboard_folds_seeds_and_shows_what_varies(command: Command) -> 
     assert (FOLDER / "leaderboard.md").read_text() == before
 
 
-def test_tensorboard_has_all_trials_and_a_curve_a_row(command: Command) -> None:
-    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
-
-    assert command("train.py", *SWEEP, "optimizer.lr=0.1,0.01", "seed=1,2").code == 0
-    seen = EventMultiplexer().AddRunsFromDirectory(str(FOLDER / "tensorboard"))
-    seen.Reload()
-    runs = {name: run["scalars"] for name, run in seen.Runs().items()}
-    assert {name for name in runs if name.startswith("means")} == {
-        "means/01 optimizer.lr=0.1", "means/02 optimizer.lr=0.01"
-    }  # fmt: skip
-    assert {name for name in runs if name.startswith("trials")} == {f"trials/{number}" for number in range(4)}
-    points = seen.Scalars("means/01 optimizer.lr=0.1", "val/acc")
-    assert [point.step for point in points] == [38, 76]
-    measured = [float(row.split(",")[5]) for row in (FOLDER / "0/metrics.csv").read_text().splitlines()[1:]]
-    others = [float(row.split(",")[5]) for row in (FOLDER / "1/metrics.csv").read_text().splitlines()[1:]]
-    assert [point.value for point in points] == pytest.approx(
-        [(a + b) / 2 for a, b in zip(measured, others, strict=True)]
-    )
-    assert seen.Scalars("trials/2", "hp/val/acc")[0].value == pytest.approx(result(2)["objective"])
-
-
 def test_verify_compares_a_trial_with_itself_alone(command: Command) -> None:
     assert command("train.py", *SWEEP, "optimizer.lr=0.1,1e30", "seed=1,2", "model.dropout=0.2").code == 0
     for trial in (1, 2):

@@ -16,7 +16,7 @@ from rich.table import Table
 from trialstack.atomic import replaced
 from trialstack.objective import direction, improves
 from trialstack.results import Result
-from trialstack.sweep_index import Indexed, SweepIndex, varying
+from trialstack.sweep_index import Indexed, SweepIndex, shown, varying
 
 SHOWN = 20
 """Rows on the terminal."""
@@ -141,11 +141,10 @@ class Leaderboard:
 
     def table(self) -> Table:
         """Return the best rows for the terminal."""
-        shown = self.rows[:SHOWN]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name, justify in self._columns():
             table.add_column(name, justify=justify, overflow="fold")
-        for rank, row in enumerate(shown, 1):
+        for rank, row in enumerate(self.rows[:SHOWN], 1):
             table.add_row(*self._cells(rank, row))
         if len(self.rows) > SHOWN:
             table.caption = f"and {len(self.rows) - SHOWN} more rows in leaderboard.csv"
@@ -160,7 +159,7 @@ class Leaderboard:
         interval = "" if row.interval is None else f" ± {row.interval:.4f}"
         return [
             str(rank),
-            *(_shown(item) for item in row.values.values()),
+            *map(shown, row.values.values()),
             mean + interval,
             str(row.count),
             "" if row.test is None else f"{row.test:.4f}",
@@ -178,7 +177,7 @@ class Leaderboard:
             for rank, row in enumerate(self.rows, 1):
                 names = " ".join(entry.name for entry in row.entries)
                 numbers = (row.mean, row.interval, row.count, row.test, row.seconds)
-                writer.writerow([rank, *map(_shown, row.values.values()), *numbers, row.status, names])
+                writer.writerow([rank, *map(shown, row.values.values()), *numbers, row.status, names])
         columns = [name or "rank" for name, _ in self._columns()]
         lines = [columns, ["---"] * len(columns), *(self._cells(rank, row) for rank, row in enumerate(self.rows, 1))]
         text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
@@ -210,9 +209,3 @@ def _interval(scores: list[float]) -> float | None:
     from scipy.stats import t
 
     return float(t.ppf(0.975, len(scores) - 1)) * stdev(scores) / math.sqrt(len(scores))
-
-
-def _shown(item: Any) -> str:
-    if isinstance(item, float):
-        return f"{item:.6g}"
-    return item if isinstance(item, str) else json.dumps(item)

@@ -166,10 +166,10 @@ class Run:
         if test is not None:
             self.tested = {"test/loss": test.loss, "test/acc": test.accuracy}
         with self.account.measure("logging"):
-            if best is not None and rows:
-                final = self.tested | {name: rows[-1][name] for name in METRICS if name in rows[-1]}
-                step = int(rows[-1]["step"])
-                tensorboard.conclude(self.loggers, step, self.config, final, best, test, images, pictures)
+            step = int(rows[-1]["step"]) if rows else 0
+            tensorboard.conclude(self.loggers, step, self.tested, self.result.status == "completed")
+            if best is not None and pictures:
+                tensorboard.add_pictures(self.loggers, best, test, images, step)
             if rows and pictures:
                 figures.save(figures.history_figure(rows, self.best.epoch), self.folder / "history.png")
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))

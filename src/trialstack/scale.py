@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from trialstack.sweep_index import shown
+
 WIDE = 20
 """Ratio of the largest to the smallest value from which on an axis is logarithmic."""
 
@@ -37,7 +39,7 @@ class Scale:
         self.ends = min(self._places.values()), max(self._places.values())
         names: dict[float, list[str]] = {}
         for item in ordered:
-            name = f"{item:.4g}" if type(item) is float else text(item)
+            name = f"{item:.4g}" if type(item) is float else shown(item)
             names.setdefault(self.place(item), []).append(name)
         self.ticks = {place: " ... ".join(dict.fromkeys((of[0], of[-1]))) for place, of in names.items()}
         if self.numeric:
@@ -60,8 +62,3 @@ class Scale:
         """How far from one end to the other a place is, from 0 to 1."""
         low, high = self.ends
         return 0.5 if high == low else (place - low) / (high - low)
-
-
-def text(item: Any) -> str:
-    """Return a value as it is written in labels."""
-    return item if isinstance(item, str) else json.dumps(item)

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure, SubFigure
 from trialstack.atomic import replaced
 from trialstack.leaderboard import Leaderboard
 from trialstack.objective import direction
-from trialstack.scale import WIDE, Scale, text
+from trialstack.scale import WIDE, Scale
+from trialstack.sweep_index import shown
 
 COLOURS = 6
 """Values of a key, at most, that colours stand for."""
@@ -107,7 +108,7 @@ def _series(key: str, leaderboard: Leaderboard) -> tuple[str | None, dict[str, l
     series: dict[str, list[tuple[Any, float, float]]] = {}
     for row in rows:
         assert row.mean is not None
-        name = "" if coloured is None else text(row.values[coloured])
+        name = "" if coloured is None else shown(row.values[coloured])
         series.setdefault(name, []).append((row.values[key], row.mean, row.interval or 0.0))
     return coloured, dict(sorted(series.items()))
 

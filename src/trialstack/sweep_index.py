@@ -38,9 +38,10 @@ class Indexed:
     @classmethod
     def of(cls, values: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Iterable[str]) -> "Indexed":
         """Return the entry of a resolved config, `hydra.runtime.choices` and `hydra.overrides.task`."""
-        content = {key: value for key, value in flat(values).items() if not f"{key}.".startswith(_ELSEWHERE)}
         of_job = {group: option for group, option in choices.items() if not group.startswith("hydra/")}
-        return cls(content, of_job, [line.lstrip("+~").partition("=")[0].partition("@")[0] for line in overrides])
+        return cls(
+            content(values), of_job, [line.lstrip("+~").partition("=")[0].partition("@")[0] for line in overrides]
+        )
 
     def value(self, key: str) -> Any:
         """Return the value of a key, or the option of a config group."""
@@ -170,6 +171,11 @@ def _different(trials: list[Indexed]) -> Iterable[str]:
     return [key for key in keys if any(json.dumps(t.value(key)) != json.dumps(first.value(key)) for t in others)]
 
 
+def content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a resolved config says of what its trial learns, by dotted key."""
+    return {key: value for key, value in flat(values).items() if not f"{key}.".startswith(_ELSEWHERE)}
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested values by dotted key; groups without any have none."""
     found: dict[str, Any] = {}
@@ -179,6 +185,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
+
+
+def shown(item: Any) -> str:
+    """Return a value as it is written on leaderboards and in pictures."""
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    return item if isinstance(item, str) else json.dumps(item)
 
 
 def _common(dicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What TensorBoard shows of a run besides its curves."""
 
 import logging
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,16 @@ from typing import Any
 import torch
 import torchvision
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import summary_v2 as hp  # `api` needs TensorFlow
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.metadata import NULL_TENSOR, SESSION_END_INFO_TAG, create_summary_metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 
 from trialstack.classifier import Classifier
 from trialstack.evaluation import Evaluation
 from trialstack.figures import confusion_figure, mistakes_figure, weight_images
+from trialstack.sweep_index import content, shown
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +27,16 @@ log = logging.getLogger(__name__)
 def describe(
     loggers: Sequence[Logger], classifier: Classifier | None, config: Mapping[str, Any], config_yaml: str
 ) -> None:
-    """Write the hyperparameters, the config as text and, of `classifier`, the model's graph."""
+    """Write the hyperparameters, the config as text and, of `classifier`, the model's graph.
+
+    Hyperparameters have the names that they have on the command line and on leaderboards. A summary that lists an
+    experiment's names is left out: TensorBoard would take one run's for all, and blank what others have beside it.
+    """
+    hyperparameters = {key: _plain(value) for key, value in content(config).items()}
     for logger in loggers:
-        logger.log_hyperparams(_hyperparameters(config))
+        logger.log_hyperparams(hyperparameters)
     for writer in _writers(loggers):
+        writer._get_file_writer().add_summary(hp.hparams_pb(hyperparameters, trial_id=""))  # known by its folder
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
         if classifier is None:
             continue
@@ -45,58 +58,54 @@ def begin_anew(loggers: Sequence[Logger], folder: Path) -> None:
                 file.unlink()
 
 
-def conclude(
-    loggers: Sequence[Logger],
-    step: int,
-    config: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    classifier: Classifier,
-    test: Evaluation | None,
-    test_images: torch.Tensor,
-    pictures: bool,
-) -> None:
-    """Write hyperparameters with final metrics and, where wanted, pictures of first-layer weights and of the test.
+def conclude(loggers: Sequence[Logger], step: int, tested: Mapping[str, float], completed: bool) -> None:
+    """Write the metrics of the test set, and how the run ended.
 
     Args:
-        loggers: the trainer's; other kinds than TensorBoard's get the metrics alone.
+        loggers: the run's.
         step: optimizer steps of the run.
-        config: the resolved config.
-        metrics: the final value of every tag.
+        tested: `test/loss` and `test/acc`, or none.
+        completed: whether it did not diverge.
+    """
+    for logger in loggers:
+        if tested:
+            logger.log_metrics(dict(tested), step=step)
+    for writer in _writers(loggers):
+        writer._get_file_writer().add_summary(_end(Status.STATUS_SUCCESS if completed else Status.STATUS_FAILURE))
+
+
+def _end(status: int) -> Summary:
+    info = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+    described = create_summary_metadata(info)
+    return Summary(value=[Summary.Value(tag=SESSION_END_INFO_TAG, metadata=described, tensor=NULL_TENSOR)])
+
+
+def add_pictures(
+    loggers: Sequence[Logger], classifier: Classifier, test: Evaluation | None, test_images: torch.Tensor, step: int
+) -> None:
+    """Add pictures of first-layer weights and of the test, under a name that TensorBoard sorts behind the metrics.
+
+    Args:
+        loggers: the run's.
         classifier: with the best weights.
         test: its evaluation on the test set.
         test_images: normalized, [n, channels, height, width].
-        pictures: whether they are wanted.
+        step: optimizer steps of the run.
     """
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(_hyperparameters(config), dict(metrics), step=step)
-        else:
-            logger.log_metrics(dict(metrics), step=step)
-    if pictures:
-        for writer in _writers(loggers):
-            _add_pictures(writer, classifier, test, test_images, step)
-
-
-def _add_pictures(
-    writer: Any, classifier: Classifier, test: Evaluation | None, test_images: torch.Tensor, step: int
-) -> None:
     names = classifier.spec.class_names
     first = next((p.detach().cpu() for p in classifier.network.parameters() if p.dim() > 1), torch.empty(0))
     images = weight_images(first, classifier.spec.shape)
-    if images is not None:
-        writer.add_image("first layer weights", torchvision.utils.make_grid(images, nrow=10), step)
-    if test is not None:
-        shown = classifier.spec.to_unit(test_images.cpu())
-        writer.add_figure("test/confusion matrix", confusion_figure(test.confusion, names), step)
-        writer.add_figure("test/most confident mistakes", mistakes_figure(test, shown, names), step)
+    for writer in _writers(loggers):
+        if images is not None:
+            writer.add_image("visuals/first layer weights", torchvision.utils.make_grid(images, nrow=10), step)
+        if test is not None:
+            to_show = classifier.spec.to_unit(test_images.cpu())
+            writer.add_figure("visuals/confusion matrix", confusion_figure(test.confusion, names), step)
+            writer.add_figure("visuals/most confident mistakes", mistakes_figure(test, to_show, names), step)
 
 
-def _hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What may make a difference to the result, and so is worth a column."""
-    data = {name: value for name, value in config["data"].items() if name not in ("root", "download")}
-    trainer = {name: config["trainer"][name] for name in ("max_epochs", "precision")}
-    groups = {name: config[name] for name in ("model", "optimizer", "schedule", "seed")}
-    return {"data": data, "trainer": trainer, **groups}
+def _plain(item: Any) -> Any:
+    return item if isinstance(item, (bool, int, float)) else shown(item)
 
 
 def _writers(loggers: Sequence[Logger]) -> list[Any]:
