@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from tests.conftest import Ended
+from trialstack import figures
 
 Command = Callable[..., Ended]
 QUICK = ("trainer.max_epochs=3", "model.hidden=[32]", "callbacks=none")
@@ -78,6 +80,13 @@ def test_the_run_prints_config_model_epochs_results_and_folder(run: Run) -> None
     assert "epoch 3/3" in (folder / "train.log").read_text()
     for noise in ("GPU available", "Tip", "LOCAL_RANK", "Sanity"):
         assert noise not in ended.out + ended.err
+
+
+def test_the_picture_of_the_history_has_the_runs_name(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    saved: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: saved.append(figure))
+    _, folder = run()
+    assert [figure.get_suptitle() for figure in saved] == [folder.name]
 
 
 def test_the_same_seed_gives_bit_equal_weights_and_another_seed_others(command: Command) -> None:

@@ -21,9 +21,10 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def history_figure(rows: Sequence[Row], best_epoch: int | None) -> Figure:
+def history_figure(rows: Sequence[Row], best_epoch: int | None, title: str) -> Figure:
     """Plot loss and accuracy of training and validation against epochs, the best one marked."""
     figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(title)
     for axes, metric, name in zip(figure.subplots(1, 2), ("loss", "acc"), ("Loss", "Accuracy"), strict=True):
         for part, label, style in (("train", "training", "--"), ("val", "validation", "-")):
             points = [(row["epoch"], row[f"{part}/{metric}"]) for row in rows if f"{part}/{metric}" in row]

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from trialstack.atomic import replaced
-from trialstack.objective import direction, improves
+from trialstack.objective import direction, improves, rounded
 from trialstack.results import Result
 from trialstack.sweep_index import Indexed, SweepIndex, shown, varying
 
@@ -73,7 +73,9 @@ class Row:
         values: of the keys that vary in the sweep.
         entries: best first.
         mean: of the objectives that there are.
-        interval: half the width of the mean's 95% confidence interval (Student's t); None with fewer than two.
+        interval: half the width of the mean's 95% confidence interval (Student's t); None with fewer than three, of
+            which it says less than their range.
+        extent: what is shown beside the mean: from end to end of the interval, or of two objectives the range.
         count: how many objectives there are.
     """
 
@@ -81,6 +83,7 @@ class Row:
     entries: list[Entry]
     mean: float | None
     interval: float | None
+    extent: tuple[float, float] | None
     count: int
 
     @property
@@ -123,7 +126,11 @@ class Leaderboard:
         entries = sorted(entries, key=lambda entry: self._rank(entry.objective))
         scores = [entry.objective for entry in entries if entry.objective is not None]
         values = {key: entries[0].trial.value(key) for key in self.keys}
-        return Row(values, entries, _mean(scores), _interval(scores), len(scores))
+        mean, interval = _mean(scores), _interval(scores)
+        extent = (min(scores), max(scores)) if len(scores) == 2 else None
+        if mean is not None and interval is not None:
+            extent = (mean - interval, mean + interval)
+        return Row(values, entries, mean, interval, extent, len(scores))
 
     def _rank(self, score: float | None) -> float:
         if score is None:
@@ -155,14 +162,12 @@ class Leaderboard:
         return [("", "right"), *((name, "right") for name in right), ("status", "left"), ("trials", "left")]
 
     def _cells(self, rank: int, row: Row) -> list[str]:
-        mean = "" if row.mean is None else f"{row.mean:.4f}"
-        interval = "" if row.interval is None else f" ± {row.interval:.4f}"
         return [
             str(rank),
             *map(shown, row.values.values()),
-            mean + interval,
+            _score(row),
             str(row.count),
-            "" if row.test is None else f"{row.test:.4f}",
+            "" if row.test is None else rounded(row.test),
             "" if row.seconds is None else f"{row.seconds:.2f}",
             row.status,
             " ".join(entry.name for entry in row.entries[:5]) + (" ..." if len(row.entries) > 5 else ""),
@@ -203,8 +208,16 @@ def _mean(numbers: Iterable[float | None]) -> float | None:
     return fmean(there) if there else None
 
 
+def _score(row: Row) -> str:
+    if row.mean is None:
+        return ""
+    if row.interval is not None:
+        return f"{rounded(row.mean)} ± {rounded(row.interval)}"
+    return rounded(row.mean) if row.extent is None else " to ".join(map(rounded, row.extent))
+
+
 def _interval(scores: list[float]) -> float | None:
-    if len(scores) < 2:
+    if len(scores) < 3:
         return None
     from scipy.stats import t
 

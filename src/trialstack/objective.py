@@ -13,3 +13,10 @@ def improves(score: float, best: float | None, objective: str) -> bool:
     if best is None:
         return score == score
     return score < best if direction(objective) == "min" else score > best
+
+
+def rounded(score: float) -> str:
+    """Return a loss or an accuracy as text of at most seven characters."""
+    if abs(score) < 10:
+        return f"{score:.4f}"
+    return f"{score:.5g}" if abs(score) < 9999.5 else f"{score:.1e}"

@@ -171,7 +171,9 @@ class Run:
             if best is not None and pictures:
                 tensorboard.add_pictures(self.loggers, best, test, images, step)
             if rows and pictures:
-                figures.save(figures.history_figure(rows, self.best.epoch), self.folder / "history.png")
+                figures.save(
+                    figures.history_figure(rows, self.best.epoch, self.folder.name), self.folder / "history.png"
+                )
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
             elif test is not None:
                 log.info("best epoch %s: test/loss %.4f  test/acc %.4f", self.best.epoch, test.loss, test.accuracy)

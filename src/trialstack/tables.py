@@ -11,6 +11,7 @@ from rich.table import Table
 from trialstack.classifier import Classifier
 from trialstack.evaluation import Evaluation
 from trialstack.history import Row
+from trialstack.objective import rounded
 
 WIDTH = 100
 
@@ -62,7 +63,7 @@ def results_table(rows: Sequence[Row], best_epoch: int | None, test: Evaluation 
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else rounded(value)
 
 
 def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str:
