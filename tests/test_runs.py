@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from tests.conftest import Ended
+from tests.conftest import Ended, composed
 from trialstack import figures
+from trialstack.history import line
+from trialstack.runs import Run as TrialstackRun
 
 Command = Callable[..., Ended]
 QUICK = ("trainer.max_epochs=3", "model.hidden=[32]", "callbacks=none")
@@ -74,12 +77,58 @@ def test_lr_is_the_rate_of_the_epochs_last_step(run: Run) -> None:
 
 def test_the_run_prints_config_model_epochs_results_and_folder(run: Run) -> None:
     ended, folder = run("hydra.verbose=false")
-    for part in ("hidden:\n  - 32", "Linear", "[B, 32]", "25,120", "Parameters: 25,450", "epoch 3/3", "best epoch"):
+    for part in (
+        "config: trainer.max_epochs=3 model.hidden=[32]\n",
+        "Linear",
+        "[B, 32]",
+        "25,120",
+        "Parameters: 25,450",
+        "epoch 3/3",
+        "best epoch",
+    ):
         assert part in ended.out
     assert f"completed: {folder}" in ended.out
     assert "epoch 3/3" in (folder / "train.log").read_text()
     for noise in ("GPU available", "Tip", "LOCAL_RANK", "Sanity"):
         assert noise not in ended.out + ended.err
+
+
+def test_the_config_is_shown_where_it_differs_from_the_defaults(command: Command) -> None:
+    ended = command("train.py", "model=mlp128", *QUICK, "hydra.run.dir=a", "logger=none")
+    shown, _, _ = ended.out.partition("\n\n")
+    assert max(map(len, shown.splitlines())) <= 80
+    for part in ("trainer.max_epochs=3", "optimizer.lr=0.001", "optimizer.betas=[0.9, 0.999]", "model.dropout=0.2"):
+        assert part in shown
+    assert "seed" not in shown
+    again = command("train.py", "resume=a", "trainer.max_epochs=4").out
+    assert again.startswith(shown.replace("max_epochs=3", "max_epochs=4"))
+
+
+def test_the_whole_config_is_shown_on_demand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    of_run = TrialstackRun(composed(tmp_path, *QUICK))
+    for level, whole in ((logging.INFO, False), (logging.DEBUG, True)):
+        caplog.clear()
+        with caplog.at_level(level, "trialstack"):  # as hydra.verbose=trialstack has it
+            of_run.show_config()
+        assert ("hidden:\n  - 32" in caplog.text) == whole
+
+
+EPOCH = {"epoch": 1, "step": 38, "train/loss": 2.1495, "train/acc": 0.2817, "val/loss": 1.9313, "val/acc": 0.4667}
+
+
+def test_an_epoch_is_a_line() -> None:
+    row = EPOCH | {"seconds": 0.125, "lr": 0.01}
+    assert line([row], 30) == "epoch  1/30   0.1 s  loss 2.1495 val 1.9313  acc 0.2817 val 0.4667  lr 0.01"
+    better = row | {"val/acc": 0.5, "train/loss": 2.0}
+    assert line([row, better], 3) == "epoch 1/3   0.1 s  best of 2:  loss 2.0000 val 1.9313  acc 0.2817 val 0.5000"
+
+
+@pytest.mark.parametrize("trials", [1, 64, 1000])
+@pytest.mark.parametrize(("epochs", "seconds"), [(30, 9.9), (200, 99.9), (1000, 1234.5)])
+@pytest.mark.parametrize("loss", [2.1495, 1e30])
+def test_the_line_of_an_epoch_fits_a_terminal(trials: int, epochs: int, seconds: float, loss: float) -> None:
+    row = EPOCH | {"epoch": epochs, "seconds": seconds, "lr": 1.23456e-5, "train/loss": loss}
+    assert len(line([row] * trials, epochs)) <= 80
 
 
 def test_the_picture_of_the_history_has_the_runs_name(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

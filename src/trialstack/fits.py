@@ -230,7 +230,8 @@ class Fit:
 
     def _describe(self, first: Classifier) -> None:
         """Show what is trained."""
-        log.info("%s\n\n%s\n", self.runs[0].config_text, tables.model_summary(first))
+        self.runs[0].show_config()
+        log.info("%s\n", tables.model_summary(first))
         if self.alone:
             self.runs[0].open_loggers()
             self.runs[0].describe(first)

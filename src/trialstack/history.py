@@ -14,12 +14,13 @@ from lightning.pytorch.loggers import Logger
 from trialstack.account import Account
 from trialstack.atomic import replaced
 from trialstack.measured import Measured
-from trialstack.objective import direction
+from trialstack.objective import direction, rounded
 
 log = logging.getLogger(__name__)
 
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
 COLUMNS = (*METRICS, "lr")
+WIDTH = 80
 Row = dict[str, float]
 
 
@@ -117,17 +118,25 @@ class Recorder(Checkpoint):
 
 
 def line(rows: Sequence[Row], epochs: int) -> str:
-    """Return the rows of an epoch, one a trial, as the line that is printed at its end: the best of each metric."""
+    """Return the rows of an epoch, one a trial, as the line that is printed at its end: the best of each metric.
+
+    It fits `WIDTH` columns: where it would not, it has no learning rate or time.
+    """
     first, width = rows[0], len(str(epochs))
     best = {
-        name: (min if direction(name) == "min" else max)(row[name] for row in rows) for name in METRICS if name in first
+        name: rounded((min if direction(name) == "min" else max)(row[name] for row in rows))
+        for name in METRICS
+        if name in first
     }
-    return "  ".join(
-        [
-            f"epoch {first['epoch']:{width}}/{epochs}",
-            f"{first['seconds']:5.1f} s",
-            *([f"best of {len(rows)} trials:"] if len(rows) > 1 else []),
-            *(f"{name} {value:.4f}" for name, value in best.items()),
-            *([f"lr {first['lr']:.3g}"] if len(rows) == 1 else []),
-        ]
-    )
+    seconds, rate = f"{first['seconds']:4.1f} s", f"lr {first['lr']:.2g}" if len(rows) == 1 else ""
+    of = f"best of {len(rows)}:" if len(rows) > 1 else ""
+    scores = [
+        f"{metric} {' val '.join(best[name] for name in (f'train/{metric}', f'val/{metric}') if name in best)}"
+        for metric in ("loss", "acc")
+    ]
+    parts = [f"epoch {first['epoch']:{width}}/{epochs}", seconds, of, *scores, rate]
+    for left_out in ((), (rate,), (rate, seconds)):
+        text = "  ".join(part for part in parts if part and part not in left_out)
+        if len(text) <= WIDTH:
+            break
+    return text

@@ -20,6 +20,7 @@ from trialstack.errors import UserError
 from trialstack.evaluation import evaluate
 from trialstack.folders import composed, remember
 from trialstack.history import METRICS, History, line
+from trialstack.objective import rounded
 from trialstack.quiet import is_main_process
 from trialstack.results import Result, git_commit, versions
 from trialstack.stack_checkpoint import StackFile
@@ -114,6 +115,13 @@ class Run:
         """The config as YAML."""
         return to_yaml(self.config).rstrip()
 
+    def show_config(self) -> None:
+        """Show what the config has other than the defaults, and with `hydra.verbose` all of it."""
+        changes = self.trial.overrides if self.trial.changes is None else self.trial.changes
+        log.info("%s\n", tables.paragraph("config:", changes or ["the defaults"]))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s\n", self.config_text)
+
     @property
     def steps_per_execution(self) -> int:
         """Of the stacked engine; configs of earlier versions have none."""
@@ -150,7 +158,8 @@ class Run:
     def tell(self, stack_size: int) -> None:
         """Write down, at its end, what a trial of a stack would have written while it trained."""
         after = f", resumed after epoch {self.epochs}" if self.epochs else ""
-        log.info("%s\n\none of %d trials in a stack%s\n", self.config_text, stack_size, after)
+        self.show_config()
+        log.info("one of %d trials in a stack%s\n", stack_size, after)
         for row in self.history.rows:
             log.info(line([row], self.config["trainer"]["max_epochs"]))
 
@@ -176,7 +185,8 @@ class Run:
                 )
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
             elif test is not None:
-                log.info("best epoch %s: test/loss %.4f  test/acc %.4f", self.best.epoch, test.loss, test.accuracy)
+                tested = f"test/loss {rounded(test.loss)}  test/acc {rounded(test.accuracy)}"
+                log.info("best epoch %s: %s", self.best.epoch, tested)
             for logger in self.loggers:
                 logger.finalize("finished")
 

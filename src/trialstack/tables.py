@@ -1,5 +1,6 @@
 """What commands print, as text: configs, model summaries, results."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
         console.print(drawn)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     return "\n".join(line for line in [*lines, footer] if line)
+
+
+def paragraph(title: str, parts: Sequence[str]) -> str:
+    """Return a title and what follows it, in lines of 80 columns that break between the parts."""
+    whole = [part.replace(" ", "\xa0") for part in (title, *parts)]
+    lines = textwrap.fill(" ".join(whole), 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\xa0", " ")
 
 
 def model_summary(classifier: Classifier) -> str:

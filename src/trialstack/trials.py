@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,6 +17,7 @@ from trialstack.cli import STARTED
 from trialstack.errors import UserError
 from trialstack.folders import composed, holds_run, lock_folder, refuse_links, remember
 from trialstack.rules import check, resolved
+from trialstack.sweep_index import content, shown
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Trial:
         config: the composed config, resolved, as plain values.
         folder: the run folder.
         overrides: what the command line changed, for the record.
+        changes: what the config has other than the defaults, as overrides; None where only `overrides` are known.
         resume: go on from `checkpoints/last.ckpt`, if it is there.
         began: reading of `time.perf_counter` from which the trial's start-up counts.
         logged: has what concerns this trial alone go to its log, while several train.
@@ -37,6 +40,7 @@ class Trial:
     resume: bool = False
     began: float = field(default_factory=time.perf_counter)
     logged: Callable[[], AbstractContextManager[None]] = nullcontext
+    changes: tuple[str, ...] | None = None
 
 
 def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
@@ -90,7 +94,21 @@ def composed_trial(config: DictConfig) -> Trial:
     check(values)
     if hydra.mode == RunMode.MULTIRUN:
         check_in_sweep(values)
-    return Trial(values, folder, overrides, config.resume is not None, began)
+    changes = _changes(values) if hydra.mode == RunMode.RUN else None
+    return Trial(values, folder, overrides, config.resume is not None, began, changes=changes)
+
+
+def _changes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What a config has other than that of the command without overrides, if that has one."""
+    try:
+        defaults = content(resolved(compose(HydraConfig.get().job.config_name)))
+    except (HydraException, UserError):
+        return None
+    return tuple(
+        f"{key}={shown(value)}"
+        for key, value in content(values).items()
+        if key not in defaults or defaults[key] != value
+    )
 
 
 def check_in_sweep(values: Mapping[str, Any]) -> None:
