@@ -292,10 +292,13 @@ def test_a_composed_trial_is_checked_and_never_shares_a_folder(tmp_path: Path) -
         stack_of(tmp_path, [["seed=2"]])
 
 
-def test_a_damaged_checkpoint_of_a_stack_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_of_a_stack_is_named_and_its_trials_begin_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trials = stack_of(tmp_path, [["seed=1"], ["seed=2"]], *SMALL)
     file = trials[0].folder / "checkpoints" / "stack.ckpt"
     file.parent.mkdir()
     file.write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"stack.ckpt is damaged or no checkpoint"):
-        train([resume_trial(trial.folder) for trial in trials])
+    results = train([resume_trial(trial.folder) for trial in trials])
+    assert "stack.ckpt is damaged or no checkpoint" in caplog.text
+    assert [(result.status, result.epochs) for result in results] == [("completed", 2)] * 2

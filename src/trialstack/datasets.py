@@ -7,7 +7,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from trialstack.build import build, instantiate_all
+from trialstack.augmentation import build_transforms
+from trialstack.build import build
 from trialstack.data import ImageDataModule
 
 KEPT = 2
@@ -34,7 +35,7 @@ class Datasets:
             data.check_sizes()
             return data
         settings = dict(config)
-        settings["augment"] = instantiate_all("data.augment", settings.get("augment") or [])
+        settings["augment"] = build_transforms(settings.get("augment") or [])
         data = build("data", settings, ImageDataModule, seed=seed)
         data.trainer = trainer
         data.setup()

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from hydra.utils import get_class
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trialstack.build import build
+from trialstack.origins import imported
 
 Number = float | Tensor
 """A number of each trial, [S, 1, 1] or [1, 1]; a float where all trials on a CPU have the same."""
@@ -79,7 +79,7 @@ class StackedOptimizer:
 
 def build_optimizer(settings: Settings, weights: Tensor) -> StackedOptimizer:
     """Return the optimizer that the `_target_` of all `settings` names."""
-    kind = OPTIMIZERS[get_class(settings[0]["_target_"])]
+    kind = OPTIMIZERS[imported(settings[0]["_target_"])]
     return kind([complete_settings(setting) for setting in settings], weights)
 
 

@@ -119,6 +119,9 @@ RULES: dict[str, Rule] = {
     "trainer.limit_train_batches": _fraction_or_count("1.0"),
     "trainer.limit_val_batches": _fraction_or_count("1.0"),
     "trainer.check_val_every_n_epoch": _whole(1, "1"),
+    "trainer.profiler": Rule(
+        "simple, advanced, pytorch or null", lambda x: x in (None, "simple", "advanced", "pytorch"), "simple"
+    ),
     "trainer.fast_dev_run": Rule(
         "true, false or a number of minibatches", lambda x: type(x) is bool or (type(x) is int and x >= 0), "true"
     ),

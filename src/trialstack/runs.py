@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack import figures, tables, tensorboard
 from trialstack.account import Account
-from trialstack.build import instantiate_all
+from trialstack.build import build_all, check_all
 from trialstack.checkpoints import Best, read_checkpoint
 from trialstack.classifier import Classifier
 from trialstack.config_yaml import to_yaml
@@ -59,7 +59,8 @@ class Run:
         self.ended: str | None = None
         self.concluded = False
         self._earlier = 0.0
-        self.callbacks: list[Callback] = instantiate_all("callbacks", self.config["callbacks"].values())
+        self.callbacks = build_all("callbacks", self.config["callbacks"], Callback)
+        check_all("logger", self.config["logger"], Logger)
         self.loggers: list[Logger] = []
         self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
 
@@ -145,7 +146,7 @@ class Run:
         if self.config["trainer"].get("fast_dev_run"):
             return
         with self.account.measure("logging"):
-            self.loggers = instantiate_all("logger", self.config["logger"].values())
+            self.loggers = build_all("logger", self.config["logger"], Logger)  # type: ignore[type-abstract]
             tensorboard.begin_anew(self.loggers, self.folder)
             for row in self.history.rows:
                 self.history.log(self.loggers, row)

@@ -98,20 +98,23 @@ class Stack:
             start = end + outputs
         return layers
 
+    def of_trial(self, parameters: Tensor, trial: int) -> list[Tensor]:
+        """Return a trial's part of a tensor like `parameters`: weights [out, in] and biases [out], as MLP has them."""
+        return [
+            view
+            for weights, bias in self.views(parameters)
+            for view in ((weights if self.size == 1 else weights[trial]).mT, bias.view(self.size, -1)[trial])
+        ]
+
     def write(self, parameters: Tensor, trial: int, values: Sequence[Tensor]) -> None:
-        """Set a trial's part of a tensor like `parameters`, from weights [out, in] and biases [out] as MLP has them."""
-        for (weights, bias), weight, offset in zip(self.views(parameters), values[::2], values[1::2], strict=True):
-            (weights if self.size == 1 else weights[trial]).copy_(weight.mT)
-            bias.view(self.size, -1)[trial].copy_(offset)
+        """Set a trial's part of a tensor like `parameters`."""
+        for view, value in zip(self.of_trial(parameters, trial), values, strict=True):
+            view.copy_(value)
 
     def read(self, parameters: Tensor, trial: int) -> list[Tensor]:
-        """Return a trial's part of a tensor like `parameters` as `write` takes it, copied to the CPU."""
-        values = []
-        for weights, bias in self.views(parameters):
-            of_trial = weights if self.size == 1 else weights[trial]
-            values.append(of_trial.mT.contiguous().cpu())
-            values.append(bias.view(self.size, -1)[trial].clone().cpu())
-        return values
+        """Return a trial's part of a tensor like `parameters`, copied to the CPU."""
+        of_trial = self.of_trial(parameters, trial)
+        return [view.clone(memory_format=torch.contiguous_format).cpu() for view in of_trial]
 
     def begin_epoch(self, rates_KS: NDArray[np.float64], first: int) -> None:
         """Lay out an epoch's steps.

@@ -4,8 +4,8 @@ Shapes: N trials, R different seeds, K optimizer steps in a chunk, B samples in 
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -44,7 +44,8 @@ class StackedClassifier(LightningModule):
     """Trains N classifiers that differ in numbers only; what a trial learns does not depend on the others.
 
     It logs what `Classifier` logs, with several trials that of the best one. Its checkpoints are a `Classifier`'s;
-    with several trials, the list `trials` has theirs.
+    with several trials, the list `trials` has theirs. For callbacks, one trial has its `network`, whose parameters are
+    views of the stack's; several have none.
 
     Args:
         classifiers: with their initial weights.
@@ -69,6 +70,18 @@ class StackedClassifier(LightningModule):
         self.diverged: dict[int, int] = {}
         self.resumed: Sequence[Mapping[str, Any]] | None = None
         self._step = 0
+        if len(classifiers) == 1:
+            self.save_hyperparameters(self.settings[0], logger=False)
+            self.network = self.networks[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, C] of one trial."""
+        logits_BC: Tensor = self.network(images)
+        return logits_BC
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Leave the weights where they are: a copy of them elsewhere, or in another precision, would not be trained."""
+        return self
 
     @property
     def minibatches(self) -> int:
@@ -88,6 +101,11 @@ class StackedClassifier(LightningModule):
         by_seed = sorted(range(len(self.settings)), key=lambda trial: self._row(trial))
         self.parts = [self._part(list(trials), dtype) for trials in np.array_split(by_seed, self._part_count(dtype))]
         self.networks.clear()
+        if len(self.settings) == 1:
+            [part] = self.parts
+            views = part.stack.of_trial(part.stack.parameters, 0)
+            for parameter, view in zip(self.network.parameters(), views, strict=True):
+                parameter.data = view
 
     def _row(self, trial: int) -> int:
         return self.chunks.seeds.index(self.settings[trial]["seed"])
@@ -217,4 +235,4 @@ class StackedClassifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for trial, state in enumerate(self.resumed or checkpoint.get("trials") or [checkpoint]):
             self.load_state(trial, state)
-        checkpoint["state_dict"] = {}  # there are no submodules to load
+        checkpoint["state_dict"] = self.state_dict()  # which is loaded already

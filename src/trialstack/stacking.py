@@ -8,15 +8,16 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import get_class
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.loggers import Logger
 
-from trialstack.build import instantiate_all
+from trialstack.build import build_all, check_all
 from trialstack.data import ImageDataModule
 from trialstack.errors import UserError
 from trialstack.models import MLP
 from trialstack.optimizers import OPTIMIZERS, complete_settings
+from trialstack.origins import imported
 from trialstack.runs import Run
 
 log = logging.getLogger(__name__)
@@ -83,10 +84,11 @@ def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
     planned: dict[str, Planned] = {}
     shareable: dict[str, tuple[str | None, bool]] = {}
     for position, config in enumerate(configs):
+        check_all("logger", config["logger"], Logger)
         common = _common(config)
         key = json.dumps([common, config["engine"]["name"]], sort_keys=True)
         if key not in shareable:
-            made = instantiate_all("callbacks", config["callbacks"].values())
+            made = build_all("callbacks", config["callbacks"], Callback)
             shareable[key] = _why_eager(config, made), all(isinstance(callback, ProgressBar) for callback in made)
         eager, shares = shareable[key]
         if eager is not None or not shares:
@@ -228,9 +230,10 @@ def _callback_reasons(callback: Callback) -> Iterator[str]:
 def _class(config: Mapping[str, Any]) -> type[Any] | None:
     """The class of a `_target_`; None if there is none, which is an error where it is built."""
     try:
-        return get_class(str(config.get("_target_")))
-    except Exception:
+        found = imported(str(config.get("_target_")))
+    except (Exception, SystemExit):
         return None
+    return found if isinstance(found, type) else None
 
 
 def _common(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from trialstack.errors import Interrupted, UserError
 from trialstack.folders import composed
 from trialstack.history import METRICS
 from trialstack.results import Result
-from trialstack.rules import resolved
+from trialstack.rules import check, resolved
 from trialstack.training import train
 from trialstack.trials import Trial
 
@@ -121,9 +121,11 @@ def verify(folder: Path, root: str | None = None) -> Verification:
 def _train(config: DictConfig, folder: Path) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
+    values = resolved(config)
+    check(values)
     folder.mkdir()
     try:
-        [result] = train([Trial(resolved(config), folder)])
+        [result] = train([Trial(values, folder)])
     except Interrupted:
         raise Interrupted("the same command starts anew") from None
     return result
