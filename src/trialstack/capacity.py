@@ -2,20 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-
 from trialstack.data import ImageDataModule
+from trialstack.memory import free_memory
 from trialstack.optimizers import tensors_per_parameter
-
-CUDA_SHARE = 0.8
-"""Of a GPU's free memory that a stack may take."""
-
-CPU_SHARE = 0.125
-"""Of the machine's free memory: it is not this process's alone, and on a CPU a larger stack is no faster."""
 
 
 def trials_that_fit(configs: Sequence[Mapping[str, Any]], data: ImageDataModule) -> int:
@@ -40,19 +31,3 @@ def trial_bytes(configs: Sequence[Mapping[str, Any]], data: ImageDataModule) -> 
     masked = any(config["model"].get("dropout") for config in configs)
     rows = (widths[0] if samples.labels.is_cuda else 0) + (sum(widths[1:-1]) if masked else 0) + 4 * widths[-1]
     return int(itemsize * (copies * parameters + batch * rows))
-
-
-def free_memory(device: torch.device) -> float:
-    """Return the part of a device's memory, in bytes, that a stack may take now."""
-    if device.type == "cuda":
-        return CUDA_SHARE * torch.cuda.mem_get_info(device)[0]
-    return CPU_SHARE * min(float(psutil.virtual_memory().available), _left_to_the_container())
-
-
-def _left_to_the_container() -> float:
-    """Memory up to the limit of a container (control groups, version 2); infinite without one."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        return int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text())
-    except (OSError, ValueError):
-        return float("inf")

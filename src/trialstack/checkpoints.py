@@ -17,6 +17,7 @@ from trialstack.atomic import replaced
 from trialstack.early_end import early_end
 from trialstack.errors import UserError
 from trialstack.measured import Measured
+from trialstack.memory import is_out_of_memory
 from trialstack.objective import improves
 
 
@@ -150,6 +151,8 @@ def load(path: Path, mmap: bool = False) -> Any:
             ) from None
         raise UserError(f"{path} does not exist; the run ended before its first epoch: train it anew") from None
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}); restore it from a copy, or train anew"
         ) from error

@@ -24,22 +24,29 @@ class Datasets:
     def load(self, config: Mapping[str, Any], seed: int, trainer: Trainer) -> ImageDataModule:
         """Return the DataModule of a `data` group, set up on the trainer's device.
 
+        What stays here knows no trainer, which would keep what it has trained.
+
         Raises:
             UserError: the config is at fault, or the data is missing or damaged.
         """
         samples = {name: value for name, value in config.items() if name != "batch_size"}
         key = json.dumps([samples, str(trainer.strategy.root_device)], sort_keys=True)
-        if key in self._loaded:
-            data = copy.copy(self._loaded[key])
-            data.batch_size, data.seed, data.trainer = config["batch_size"], seed, trainer
-            data.check_sizes()
-            return data
-        settings = dict(config)
-        settings["augment"] = build_transforms(settings.get("augment") or [])
-        data = build("data", settings, ImageDataModule, seed=seed)
-        data.trainer = trainer
-        data.setup()
-        while len(self._loaded) >= KEPT:
-            del self._loaded[next(iter(self._loaded))]
-        self._loaded[key] = data
+        if key not in self._loaded:
+            loaded = _loaded(config, seed, trainer)
+            while len(self._loaded) >= KEPT:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[key] = loaded
+        data = copy.copy(self._loaded[key])
+        data.batch_size, data.seed, data.trainer = config["batch_size"], seed, trainer
+        data.check_sizes()
         return data
+
+
+def _loaded(config: Mapping[str, Any], seed: int, trainer: Trainer) -> ImageDataModule:
+    settings = dict(config)
+    settings["augment"] = build_transforms(settings.get("augment") or [])
+    data = build("data", settings, ImageDataModule, seed=seed)
+    data.trainer = trainer
+    data.setup()
+    data.trainer = None
+    return data

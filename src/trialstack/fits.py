@@ -37,12 +37,18 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class Fit:
-    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the subclasses."""
+    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the subclasses.
+
+    Attributes:
+        runs: that train.
+        left: runs that did not fit into the memory with the others, and are left as they were.
+    """
 
     engine: ClassVar[str]
 
     def __init__(self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets) -> None:
         self.runs = list(runs)
+        self.left: list[Run] = []
         self.config = runs[0].config
         self.observers = observers
         self.datasets = datasets
@@ -97,22 +103,17 @@ class Fit:
     def close(self) -> None:
         """Remove what nobody needs once every run has its result."""
 
-    def train(self) -> list[Run]:
-        """Train, test and write everything down; whatever happens, each result.json says it.
-
-        Returns:
-            Runs that did not fit into the memory with the others, and are left as they were.
-        """
-        left: list[Run] = []
+    def train(self) -> None:
+        """Train, test and write everything down; whatever happens, each result.json says it."""
         with self._recorded():
             self.account.seconds["startup"] = time.perf_counter() - self.began
             trainer = self._trainer()
             with self.account.measure("data"):
                 data = self.datasets.load(self.config["data"], self.config["seed"], trainer)
-            left = self._leave(self.capacity(data))
+            self._leave(self.capacity(data))
             classifiers = self._classifiers(data)
             if not classifiers:
-                return left
+                return
             first = classifiers[0]
             first.check_shapes()
             for run in self.runs:
@@ -136,14 +137,12 @@ class Fit:
             if trainer.is_global_zero:
                 self._conclude(first, data)
                 self.close()
-        return left
 
-    def _leave(self, capacity: int) -> list[Run]:
+    def _leave(self, capacity: int) -> None:
         """Take no more runs than `capacity`, and not many fewer than will be left for the next fit."""
         taken = len(divided(self.runs, capacity)[0])
-        left = self.runs[taken:]
-        del self.runs[taken:]
-        return left
+        self.left = self.runs[taken:]
+        del self.runs[taken:]  # the list itself: callbacks have it
 
     def _classifiers(self, data: ImageDataModule) -> list[Classifier]:
         """The runs' classifiers; of several runs, one that has none has failed."""

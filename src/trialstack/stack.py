@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, gelu
 
 from trialstack.batches import Samples
 from trialstack.classifier import shortest
-from trialstack.graphs import replayed
+from trialstack.graphs import Replay
 from trialstack.models import MLP
 from trialstack.optimizers import Step, add_scaled, build_optimizer
 from trialstack.seeds import stream
@@ -86,7 +86,7 @@ class Stack:
         self.add_product: Callable[..., Tensor] = torch.addmm if single else torch.baddbmm
         self.product: Callable[..., Tensor] = torch.mm if single else torch.bmm
         self.accumulate: Callable[..., Tensor] = Tensor.addmm_ if single else Tensor.baddbmm_
-        self._make_steps = replayed(self._steps, device)
+        self._replay = Replay(device)
 
     def views(self, parameters: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return weights [S, in, out] and biases [S, 1, out] of each layer, as views of a tensor like `parameters`."""
@@ -138,7 +138,7 @@ class Stack:
         """
         _, steps, batch_size = index_nKB.shape
         masks = self._masks(epoch, number, steps, batch_size)
-        self._make_steps(index_nKB, self.table_QKS[:, start : start + steps], *masks)
+        self._replay(self._steps, index_nKB, self.table_QKS[:, start : start + steps], *masks)
         self.train_totals.samples += steps * batch_size
 
     @torch.inference_mode()

@@ -183,6 +183,7 @@ class Sweep:
 
     def _train_stacks(self) -> None:
         from trialstack.datasets import Datasets  # torch, from here on
+        from trialstack.memory import release_memory
         from trialstack.stacking import divided, plan
         from trialstack.sweep_bar import SweepBar
 
@@ -202,6 +203,7 @@ class Sweep:
                 together = [self.left[position] for position in stack.members]
                 began = time.perf_counter()
                 self._train_together(together, bar, datasets)
+                release_memory()
                 done += len(together)
                 epochs += sum(member.values["trainer"]["max_epochs"] for member in together)
                 bar.move_to(done, epochs)

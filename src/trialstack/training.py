@@ -1,6 +1,5 @@
 """Training: a function from trials to results."""
 
-import gc
 import logging
 import os
 import time
@@ -15,8 +14,9 @@ from lightning.pytorch.callbacks import Callback
 from trialstack.atomic import remove_parts
 from trialstack.cli import LOAD
 from trialstack.datasets import Datasets
-from trialstack.fits import EagerFit, Fit, StackedFit
+from trialstack.fits import EagerFit, StackedFit
 from trialstack.folders import lock_folder, locked
+from trialstack.memory import is_out_of_memory, release_memory
 from trialstack.quiet import is_main_process, quiet
 from trialstack.results import Result
 from trialstack.runs import Run
@@ -33,7 +33,8 @@ def train(
 ) -> list[Result]:
     """Train trials, those that differ in numbers only as one stack, and leave a run folder each.
 
-    A trial of several that cannot be made of its config has the status `failed`, and the others train.
+    A trial of several that cannot be made of its config, or does not fit into the memory by itself, has the status
+    `failed`, and the others train.
 
     Args:
         trials: each with a folder of its own.
@@ -58,10 +59,13 @@ def train(
         left = [list(trials)]
         while left:
             runs = [Run(trial) for trial in left.pop(0)]
-            for together, stacked in stacks(_to_train(runs)):
-                fit = (StackedFit if stacked else EagerFit)(together, observers, datasets)
-                left += _halved(fit)
+            together = stacks(_to_train(runs))
             results |= {run.folder: run.result for run in runs}
+            del runs  # what a run holds goes with its stack
+            while together:
+                left += _fit(*together.pop(0), observers, datasets, alone=len(trials) == 1)
+                if together or left:
+                    release_memory()
     return [results[trial.folder] for trial in trials]
 
 
@@ -84,25 +88,41 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.stack is not None or run.resume()]
 
 
-def _halved(fit: Fit) -> list[list[Trial]]:
-    """Train, and return what is left: what did not fit into the memory, as two halves if it was all."""
+def _fit(
+    runs: list[Run], stacked: bool, observers: Sequence[Callback], datasets: Datasets, alone: bool
+) -> list[list[Trial]]:
+    """Train what fits into the memory, and return what is left: what did not fit, as two halves if it was all.
+
+    Args:
+        runs: train together.
+        stacked: as a stack.
+        observers: callbacks of the Trainer.
+        datasets: that are loaded.
+        alone: no other trial is to be trained, so that it is an error if this one does not fit.
+    """
+    fit = (StackedFit if stacked else EagerFit)(runs, observers, datasets)
     try:
-        left = [replace(run.trial, began=time.perf_counter()) for run in fit.train()]
-        return [left] if left else []
+        fit.train()
+        halves = []
     except Exception as error:
-        if len(fit.runs) == 1 or not _is_out_of_memory(error):
+        if alone or not is_out_of_memory(error):
             raise
-    trials = [run.trial for run in fit.runs]
-    log.warning("%d trials did not fit into the memory as one stack; two stacks of half as many", len(trials))
-    del fit
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return [trials[: len(trials) // 2], trials[len(trials) // 2 :]]
+        halves = _halves(fit.runs, error)
+    finally:
+        for observer in observers:  # which Lightning has given the module's own methods
+            for name in ("log", "log_dict"):
+                vars(observer).pop(name, None)
+    return [[replace(run.trial, began=time.perf_counter()) for run in part] for part in (fit.left, *halves) if part]
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+def _halves(runs: list[Run], error: Exception) -> list[list[Run]]:
+    """What is to be trained in the place of a stack that did not fit into the memory; one trial has failed."""
+    if len(runs) == 1:
+        with runs[0].trial.logged():
+            log.error("failed: the trial does not fit into the memory", exc_info=error)
+        return []
+    log.warning("%d trials did not fit into the memory as one stack; two stacks of half as many", len(runs))
+    return [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
 
 
 @contextmanager
