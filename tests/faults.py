@@ -5,6 +5,7 @@ The command runs in a fork of this process, so that it need not import torch aga
 
 import os
 import runpy
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -107,6 +108,7 @@ def every_point(
     check: Callable[[Path], None],
     otherwise: Sequence[str] = (),
     part: slice = slice(None),
+    before: Path | None = None,
 ) -> int:
     """End a command at each point, each in a folder of its own, then run it again to its end, and check.
 
@@ -116,21 +118,28 @@ def every_point(
         check: gets the folder in which it ran; raises what is wrong.
         otherwise: arguments that continue where the same ones are refused.
         part: of the points.
+        before: what is in each of these folders at first; None for nothing.
 
     Returns:
         How many points there were.
     """
     there = Path.cwd()
-    (there / "whole").mkdir()
-    os.chdir(there / "whole")
+
+    def enter(name: str) -> None:
+        if before is None:
+            (there / name).mkdir()
+        else:
+            shutil.copytree(before, there / name, symlinks=True)
+        os.chdir(there / name)
+
+    enter("whole")
     code, makes = run(script, arguments)
     assert code == 0, Path("said.txt").read_text()
     ends = list(points(makes))[part]
     try:
         for number, made in ends:
-            folder = there / f"{number}{'-made' if made else ''}"
-            folder.mkdir()
-            os.chdir(folder)
+            enter(f"{number}{'-made' if made else ''}")
+            folder = Path.cwd()
             assert run(script, arguments, number, made)[0] == KILLED
             code, _ = run(script, arguments)
             if code == 2 and otherwise:

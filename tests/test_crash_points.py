@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,10 +71,54 @@ COMMANDS = {
 }
 
 
+def some(number: int, config: pytest.Config) -> slice:
+    """Points to try: one in sixteen, others for each command."""
+    return slice(None) if config.getoption("every_crash_point") else slice(number, None, 16)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_killed_anywhere_gives_the_same_when_it_is_run_again(
     name: str, equals_whole: Callable[[Path], None], pytestconfig: pytest.Config
 ) -> None:
     otherwise = () if "-m" in COMMANDS[name] else ("resume=a",)
-    some = slice(None) if pytestconfig.getoption("every_crash_point") else slice(list(COMMANDS).index(name), None, 8)
-    assert faults.every_point("train.py", COMMANDS[name], equals_whole, otherwise, some) > 4
+    part = some(3 * list(COMMANDS).index(name), pytestconfig)
+    assert faults.every_point("train.py", COMMANDS[name], equals_whole, otherwise, part) > 1
+
+
+def test_a_stopped_sweep_can_be_killed_anywhere_while_it_goes_on(
+    equals_whole: Callable[[Path], None], pytestconfig: pytest.Config
+) -> None:
+    Path("stopped").mkdir()
+    os.chdir("stopped")
+    command = COMMANDS["a sweep"]
+    _, makes = faults.run("train.py", command)
+    shutil.rmtree("outputs")
+    assert faults.run("train.py", command, end_at=len(makes) // 2)[0] == faults.KILLED
+    os.chdir("..")
+    part = some(5, pytestconfig)
+    assert faults.every_point("train.py", command, equals_whole, part=part, before=Path("stopped").absolute()) > 1
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("evaluate.py", ["run=outputs/sweeps/s/0"]),
+        ("predict.py", ["run=outputs/sweeps/s/0", "index=[0,1]", "output=labels.csv"]),
+        ("report.py", ["sweep=s"]),
+    ],
+)
+def test_commands_that_show_can_be_killed_anywhere(
+    script: str, arguments: list[str], equals_whole: Callable[[Path], None], pytestconfig: pytest.Config
+) -> None:
+    Path("trained").mkdir()
+    os.chdir("trained")
+    assert faults.run("train.py", COMMANDS["a sweep"])[0] == 0
+    os.chdir("..")
+
+    def check(folder: Path) -> None:
+        for half_written in folder.rglob(".*.part"):  # hidden; the sweep or run that goes on there removes it
+            shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
+        equals_whole(folder)
+
+    part = some(0, pytestconfig)
+    assert faults.every_point(script, arguments, check, part=part, before=Path("trained").absolute()) >= 1
