@@ -55,3 +55,17 @@ def test_what_a_grid_cannot_list_is_refused_in_one_line(
     ended = command("train.py", "-m", override)
     assert (ended.code, ended.err, ended.out) == (2, message + "\n", "")
     assert not Path("outputs").exists()
+
+
+def test_lists_of_the_sweepers_own_can_be_given_on_the_command_line(command: Callable[..., Ended]) -> None:
+    ended = command("train.py", "-m", "+hydra.sweeper.params={seed: '1,2'}", "dry_run=true")
+    assert ended.out.startswith("sweep of 2 trials"), ended.err
+
+
+def test_lists_of_the_sweepers_own_that_are_not_added_are_refused_without_a_traceback(
+    command: Callable[..., Ended],
+) -> None:
+    ended = command("train.py", "-m", "hydra.sweeper.params={seed: '1,2'}", "dry_run=true")
+    assert ended.code == 1
+    assert "To append to your config use +hydra.sweeper.params" in ended.err
+    assert "Traceback" not in ended.err
