@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,15 +240,22 @@ def test_a_machine_without_control_groups_has_no_limit(tmp_path: Path) -> None:
     assert left_of_groups(tmp_path / "cgroup", tmp_path / "own") == float("inf")
 
 
-@pytest.mark.parametrize("least", ["psutil.virtual_memory", "left_of_address_space", "left_of_groups"])
-def test_a_stack_may_take_a_share_of_the_least_that_is_free(least: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Machine:
-        available = 8000 if least == "psutil.virtual_memory" else 80000
-
-    monkeypatch.setattr("trialstack.memory.psutil.virtual_memory", Machine)
-    for name in ("left_of_address_space", "left_of_groups"):
-        monkeypatch.setattr(f"trialstack.memory.{name}", lambda name=name: 8000.0 if name == least else float("inf"))
-    assert free_memory(torch.device("cpu")) == 1000
+@pytest.mark.parametrize(
+    ("machine", "groups", "addresses", "share"),
+    [
+        (8000, float("inf"), float("inf"), 1000),
+        (80000, 8000, float("inf"), 1000),
+        (80000, 8000, 1000, 500),
+        (80000, -10, 1000, 0),
+    ],
+)
+def test_a_stack_may_take_a_share_of_the_least_that_is_free(
+    machine: int, groups: float, addresses: float, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trialstack.memory.psutil.virtual_memory", lambda: SimpleNamespace(available=machine))
+    monkeypatch.setattr("trialstack.memory.left_of_groups", lambda: groups)
+    monkeypatch.setattr("trialstack.memory.left_of_address_space", lambda: addresses)
+    assert free_memory(torch.device("cpu")) == share
 
 
 def test_the_limit_of_the_address_space_counts() -> None:
