@@ -179,12 +179,16 @@ def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
 
 
 def test_a_moved_run_keeps_its_best_epoch(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
-    best = weights(Path("a"))
+    worse = ("+optimizer.maximize=true", "optimizer.lr=1e-3", "objective=val/loss")  # with every epoch
+    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", *worse, "hydra.run.dir=a").code == 0
+    before, best = json.loads(Path("a/result.json").read_text()), weights(Path("a"))
     Path("a").rename("moved")
     assert command("train.py", "resume=moved", "trainer.max_epochs=3", "+trainer.limit_test_batches=1").code == 0
-    assert json.loads(Path("moved/result.json").read_text())["epochs"] == 3
-    assert set(best) == set(weights(Path("moved")))
+    after, kept = json.loads(Path("moved/result.json").read_text()), weights(Path("moved"))
+    assert [result["epochs"] for result in (before, after)] == [2, 3]
+    assert [result["best_epoch"] for result in (before, after)] == [1, 1]
+    assert after["objective"] == before["objective"]
+    assert all(torch.equal(kept[key], best[key]) for key in best)
 
 
 def test_a_run_that_died_before_its_first_epoch_starts_over(command: Command) -> None:

@@ -167,11 +167,20 @@ def test_training_totals_are_of_the_weights_before_each_step() -> None:
     built = stack(made)
     index = torch.randperm(SAMPLES)[:16].view(1, 2, 8)
     images, labels = samples()
-    first = [float(cross_entropy(network(images[index[0, 0]]), labels[index[0, 0]]).detach()) for network in made]
+    losses_KS = []
+    for step in index[0]:
+        losses_KS.append([float(cross_entropy(network(images[step]), labels[step]).detach()) for network in made])
+        for network in made:
+            nn.utils.vector_to_parameters(
+                nn.utils.parameters_to_vector(autograd_step(network, step)), network.parameters()
+            )
     built.train(index[:, :1], epoch=0, number=0, start=0)
-    assert built.train_totals.finish()[0] == pytest.approx(first, rel=1e-12)
+    assert built.train_totals.finish()[0] == pytest.approx(losses_KS[0], rel=1e-12)
     built.train(index[:, 1:], epoch=0, number=1, start=1)
-    assert built.train_totals.samples == 8
+    assert built.train_totals.finish()[0] == pytest.approx(losses_KS[1], rel=1e-10)
+    together = stack(networks(2, [6]))
+    together.train(index, epoch=0, number=0, start=0)
+    assert together.train_totals.finish()[0] == pytest.approx(np.mean(losses_KS, axis=0), rel=1e-10)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), 1e300])

@@ -56,7 +56,7 @@ REASONS = {
     "+trainer.gradient_clip_val=1.0": "trainer.gradient_clip_val=1.0",
     "+trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches=2",
     "+trainer.val_check_interval=0.5": "trainer.val_check_interval=0.5",
-    "+trainer.max_steps=10": "trainer.max_steps=10",
+    "+trainer.max_steps=10 trainer.max_epochs=2": "trainer.max_steps=10",
     "+trainer.overfit_batches=5": "trainer.overfit_batches=5",
     "+trainer.detect_anomaly=true": "trainer.detect_anomaly=True",
     "+callbacks.x={_target_:tests.test_stacking.Gradients}": "acts on every optimizer step (on_after_backward)",
@@ -75,7 +75,10 @@ def test_what_cannot_be_stacked_trains_eagerly_and_says_why(changes: str, comman
     assert ended.code == 0, ended.err
     [line] = [line for line in ended.out.splitlines() if line.startswith("engine: eager, the stacked one cannot train")]
     assert REASONS[changes] in line
-    assert json.loads(Path("a/result.json").read_text())["engine"] == "eager"
+    result = json.loads(Path("a/result.json").read_text())
+    assert result["engine"] == "eager"
+    ended_early = "max_steps" in changes
+    assert result["reason"] == ("stopped after epoch 1 of 2: trainer.max_steps=10 was reached" if ended_early else None)
 
     ended = command("train.py", *QUICK, *overrides, "engine=stacked", "hydra.run.dir=b")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)

@@ -269,7 +269,8 @@ def test_a_dry_run_says_what_would_train_and_writes_nothing(command: Command) ->
     ended = command("train.py", *SWEEP, "engine=auto,eager", "seed=1,2,3", "dry_run=true")
     assert ended.code == 0, ended.err
     rows = [line.split() for line in ended.out.splitlines() if line.lstrip().startswith("engine=")]
-    assert rows[0][:5] == ["engine=auto", "stacked", "3", "0.0", "0.00"]
+    assert rows[0][:3] == ["engine=auto", "stacked", "3"]
+    assert all(float(number) >= 0 for number in rows[0][3:5])  # seconds, GiB
     assert rows[1][:7] == ["engine=eager", "eager:", "engine=eager", "3,", "one", "at", "a"]
     assert "6 trials, about" in ended.out
     assert not Path("outputs").exists()
@@ -279,9 +280,7 @@ def test_a_dry_run_says_what_would_train_and_writes_nothing(command: Command) ->
 
 def test_a_stack_that_is_too_large_is_divided(command: Command) -> None:
     assert command("train.py", *SWEEP, "seed=1,2,3,4,5", "engine.max_stack=2").code == 0
-    assert [result(name)["stack_size"] for name in range(5)] == [2, 2, 2, 1, 1] or [
-        result(name)["stack_size"] for name in range(5)
-    ] == [2, 2, 2, 2, 1]
+    assert [result(name)["stack_size"] for name in range(5)] == [2, 2, 2, 2, 1]
 
 
 def test_a_stack_that_runs_out_of_memory_is_halved(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +353,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(command: Command, proce
 
 def test_a_second_process_does_not_train_the_same_sweep(command: Command, process: Process, tmp_path: Path) -> None:
     running = process("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
-    wait_for((tmp_path / FOLDER / "0/metrics.csv").exists, running)
+    wait_for(partial(has_rows, tmp_path / FOLDER / "0/metrics.csv"), running)
     ended = command("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "another process is training in outputs/sweeps/s" in ended.err

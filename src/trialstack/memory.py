@@ -15,6 +15,9 @@ CUDA_SHARE = 0.8
 CPU_SHARE = 0.125
 """Of the free memory: it is not this process's alone, and on a CPU a larger stack is no faster."""
 
+ADDRESS_SHARE = 0.5
+"""Of the addresses that are left: they are this process's alone, with gaps where something was."""
+
 _GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """A control group's limit and what it uses of it, in bytes: version 2, version 1."""
 
@@ -29,8 +32,8 @@ def free_memory(device: torch.device) -> float:
     """Return the part of a device's memory, in bytes, that a stack may take now."""
     if device.type == "cuda":
         return CUDA_SHARE * torch.cuda.mem_get_info(device)[0]
-    machine = float(psutil.virtual_memory().available)
-    return max(0.0, CPU_SHARE * min(machine, left_of_address_space(), left_of_groups()))
+    shared = min(float(psutil.virtual_memory().available), left_of_groups())
+    return max(0.0, min(CPU_SHARE * shared, ADDRESS_SHARE * left_of_address_space()))
 
 
 def left_of_address_space() -> float:
