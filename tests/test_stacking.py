@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from tests.conftest import Ended
 from trialstack.data import Digits
@@ -135,3 +135,73 @@ def test_a_gpu_that_is_not_there_is_missed_as_before(command: Command) -> None:
     ended = command("train.py", *QUICK, "trainer=gpu")
     assert ended.code == 2
     assert "needs a GPU that torch can use" in ended.err
+
+
+class Watching(Callback):
+    """Looks at what it likes after an epoch."""
+
+    def on_train_epoch_end(self, *arguments: object) -> None:
+        pass
+
+
+class Patient(EarlyStopping):
+    """May do anything."""
+
+
+SWEEP = ("-m", "seed=1,2,3", "model.hidden=[8]", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false")
+ALONE = {
+    "{_target_:tests.test_stacking.Watching}": ("stacked", "the callback Watching, which knows of one trial alone"),
+    "{_target_:tests.test_stacking.Patient,monitor:val/acc}": ("stacked", "the callback Patient, which knows of one"),
+    "{_target_:tests.test_stacking.EveryStep}": ("eager", "the callback EveryStep, which acts on every optimizer step"),
+}
+
+
+@pytest.mark.parametrize("callback", ALONE)
+def test_trials_with_a_callback_of_ones_own_train_one_by_one_and_the_dry_run_and_the_sweep_say_why(
+    callback: str, command: Command
+) -> None:
+    engine, why = ALONE[callback]
+    overrides = (*SWEEP, "logger=none", f"+callbacks.x={callback}")
+    ended = command("train.py", *overrides, "dry_run=true")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.replace("│", " ").split())
+    assert f"{engine}: the callback" in said
+    assert "3, one at a time" in said
+
+    ended = command("train.py", *overrides, "sweep=s")
+    assert ended.code == 0, ended.err
+    assert f"3 trials {'' if engine == 'stacked' else 'on the eager engine, '}one by one: {why}" in ended.out
+    for number in range(3):
+        result = json.loads(Path(f"outputs/sweeps/s/{number}/result.json").read_text())
+        assert (result["engine"], result["stack_size"]) == (engine, 1)
+
+
+@pytest.mark.parametrize("engine", ["stacked", "eager"])
+def test_a_profiler_prints_what_it_found_once(engine: str, command: Command) -> None:
+    ended = command("train.py", *QUICK, "+trainer.profiler=simple", f"engine={engine}", "hydra.run.dir=a")
+    assert ended.code == 0, ended.err
+    assert (ended.out + ended.err).count("Mean duration (s)") == 1
+    assert Path("a/train.log").read_text().count("Mean duration (s)") == 1
+
+
+@pytest.mark.parametrize(
+    ("finder", "sweep"),
+    [
+        ("LearningRateFinder", "python train.py -m optimizer.lr=0.1,0.03,0.01"),
+        ("BatchSizeFinder", "python train.py -m data.batch_size=32,64"),
+    ],
+)
+def test_a_callback_that_changes_the_config_is_refused(finder: str, sweep: str, command: Command) -> None:
+    for engine in ("auto", "eager"):
+        ended = command("train.py", *QUICK, f"+callbacks.x={{{LIGHTNING}.{finder}}}", f"engine={engine}")
+        assert ended.code == 2, ended.err
+        assert ended.err == (
+            f"callbacks must leave a trial's config as it is, got {finder}; try a sweep in its place: {sweep}\n"
+        )
+
+
+def test_what_lightning_says_of_a_config_is_one_line(command: Command) -> None:
+    ended = command("train.py", *QUICK, f"+callbacks.x={{{LIGHTNING}.DeviceStatsMonitor}}")
+    assert ended.code == 2, ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert "Cannot use `DeviceStatsMonitor` callback" in ended.err

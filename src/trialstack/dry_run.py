@@ -44,14 +44,15 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
     quiet()
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
-    for members, eager in _alike(plan(configs)):
+    for stack in _alike(plan(configs)):
+        members, one_by_one = stack.members, stack.one_by_one is not None
         of_stack = [configs[position] for position in members]
         data = _data(datasets, of_stack[0])
-        size = 1 if eager else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
-        seconds = len(members) * _seconds(of_stack, data, eager)
+        size = 1 if one_by_one else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
+        seconds = len(members) * _seconds(of_stack[:1] if one_by_one else of_stack, data, stack.eager)
         gib = size * trial_bytes(of_stack, data) / 2**30
         total, largest = total + seconds, max(largest, gib)
-        engine = "stacked" if eager is None else f"eager: {eager}"
+        engine = f"eager: {stack.eager}" if stack.eager else f"stacked: {stack.alone}" if stack.alone else "stacked"
         count = -(-len(members) // size)
         stacks = str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
         rows.append([_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
@@ -60,12 +61,12 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
     return f"{text}\n{of_all}; nothing was trained"
 
 
-def _alike(stacks: Sequence[Planned]) -> list[tuple[list[int], str | None]]:
-    """Members and reason of stacks; trials that train one after another as one entry."""
-    alike: dict[str, tuple[list[int], str | None]] = {}
+def _alike(stacks: Sequence[Planned]) -> list[Planned]:
+    """Stacks; trials that train one after another as one of them."""
+    alike: dict[str, Planned] = {}
     for stack in stacks:
-        key = json.dumps([stack.common, stack.eager], sort_keys=True)
-        alike.setdefault(key, ([], stack.eager))[0].extend(stack.members)
+        key = json.dumps([stack.common, stack.one_by_one], sort_keys=True)
+        alike.setdefault(key, stack._replace(members=[])).members.extend(stack.members)
     return list(alike.values())
 
 

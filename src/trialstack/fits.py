@@ -251,6 +251,9 @@ class Fit:
             trainer.fit(module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True)
         except Diverged:
             pass  # all trials; the module says when
+        except MisconfigurationException as error:
+            ended = False
+            raise UserError(f"the Trainer cannot train like this: {' '.join(str(error).split())}") from error
         except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
             ended = False
             if trainer.state.status == TrainerStatus.INTERRUPTED:

@@ -15,10 +15,16 @@ def is_main_process() -> bool:
 
 def quiet() -> None:
     """Keep Lightning's tips, hints and banners off the terminal (`hydra.verbose=trialstack` shows them)."""
+    lightning = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    if logging.getLogger().handlers:  # to which Lightning's messages go as well: once, and into train.log
+        for logger in lightning:
+            logger.handlers.clear()
+            logger.propagate = True
     if log.isEnabledFor(logging.DEBUG):
         return
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for logger in lightning:
+        logger.setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # somebody has asked for what it says
     if not is_main_process():
         logging.getLogger("trialstack").setLevel(logging.WARNING)
     for message in (

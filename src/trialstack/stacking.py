@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer, callbacks
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from trialstack.build import build_all, check_all
@@ -47,15 +47,22 @@ _STEP_HOOKS = (
 _WATCHING = (ProgressBar, callbacks.Timer, callbacks.ModelCheckpoint, callbacks.DeviceStatsMonitor)
 """Callbacks that look at batches and change nothing."""
 
+_OF_TRIALS = (callbacks.EarlyStopping, LearningRateMonitor, callbacks.ModelCheckpoint, callbacks.Timer)
+"""Callbacks that a stack understands: other ones, also of classes derived from these, know of one trial alone."""
+
 _CHANGING = (
     callbacks.BaseFinetuning,
-    callbacks.BatchSizeFinder,
     callbacks.GradientAccumulationScheduler,
-    callbacks.LearningRateFinder,
     callbacks.ModelPruning,
     callbacks.StochasticWeightAveraging,
 )
 """Callbacks that change how a module trains."""
+
+_FINDERS = {
+    callbacks.LearningRateFinder: "optimizer.lr=0.1,0.03,0.01",
+    callbacks.BatchSizeFinder: "data.batch_size=32,64",
+}
+"""Callbacks that change a trial's config, each with the sweep that says what it would find."""
 
 
 class Planned(NamedTuple):
@@ -63,13 +70,22 @@ class Planned(NamedTuple):
 
     Attributes:
         members: their positions.
-        eager: why they train on the eager engine, each by itself; None on the stacked one.
+        eager: why a trial trains on the eager engine, and so by itself; None on the stacked one.
+        alone: why a trial trains by itself on the stacked engine; None if it trains with others.
         common: what their configs have in common.
     """
 
     members: list[int]
     eager: str | None
+    alone: str | None
     common: dict[str, Any]
+
+    @property
+    def one_by_one(self) -> str | None:
+        """How, and why, such trials train one by one; None if they train together."""
+        if self.eager is not None:
+            return f"on the eager engine, one by one: {self.eager}"
+        return None if self.alone is None else f"one by one: {self.alone}"
 
 
 def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
@@ -82,18 +98,20 @@ def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
         UserError: `engine=stacked` cannot train a trial.
     """
     planned: dict[str, Planned] = {}
-    shareable: dict[str, tuple[str | None, bool]] = {}
+    reasons: dict[str, tuple[str | None, str | None]] = {}
     for position, config in enumerate(configs):
         check_all("logger", config["logger"], Logger)
         common = _common(config)
         key = json.dumps([common, config["engine"]["name"]], sort_keys=True)
-        if key not in shareable:
+        if key not in reasons:
             made = build_all("callbacks", config["callbacks"], Callback)
-            shareable[key] = _why_eager(config, made), all(isinstance(callback, ProgressBar) for callback in made)
-        eager, shares = shareable[key]
-        if eager is not None or not shares:
+            _check_no_finder(made)
+            eager = _why_eager(config, made)
+            reasons[key] = eager, next(_alone_reasons(made), None) if eager is None else None
+        eager, alone = reasons[key]
+        if eager is not None or alone is not None:
             key = f"{position} {key}"
-        planned.setdefault(key, Planned([], eager, common)).members.append(position)
+        planned.setdefault(key, Planned([], eager, alone, common)).members.append(position)
     return list(planned.values())
 
 
@@ -102,6 +120,16 @@ def divided(members: Sequence[Any], most: int) -> list[list[Any]]:
     parts = -(-len(members) // most)
     ends = [-(-len(members) * part // parts) for part in range(parts + 1)]
     return [list(members[start:end]) for start, end in pairwise(ends)]
+
+
+def _check_no_finder(made: Sequence[Callback]) -> None:
+    for callback in made:
+        for finder, sweep in _FINDERS.items():
+            if isinstance(callback, finder):
+                raise UserError(
+                    f"callbacks must leave a trial's config as it is, got {finder.__name__}; try a sweep in its place: "
+                    f"python train.py -m {sweep}"
+                )
 
 
 def _why_eager(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> str | None:
@@ -221,10 +249,23 @@ def _callback_reasons(callback: Callback) -> Iterator[str]:
     name = f"the callback {type(callback).__name__}"
     if isinstance(callback, _CHANGING):
         yield f"{name}, which changes how a module trains"
+    if isinstance(callback, _WATCHING) or (type(callback) is LearningRateMonitor and _is_per_epoch(callback)):
+        return
     for hook in _STEP_HOOKS:
-        overridden = getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
-        if overridden and not isinstance(callback, _WATCHING):
+        if getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback):
             yield f"{name}, which acts on every optimizer step ({hook})"
+
+
+def _is_per_epoch(monitor: LearningRateMonitor) -> bool:
+    """Whether the learning rate that every epoch logs is what is asked for."""
+    return monitor.logging_interval != "step" and not monitor.log_momentum and not monitor.log_weight_decay
+
+
+def _alone_reasons(callbacks: Sequence[Callback]) -> Iterator[str]:
+    """What cannot train with other trials."""
+    for callback in callbacks:
+        if not isinstance(callback, ProgressBar) and type(callback) not in _OF_TRIALS:
+            yield f"the callback {type(callback).__name__}, which knows of one trial alone"
 
 
 def _class(config: Mapping[str, Any]) -> type[Any] | None:

@@ -193,8 +193,8 @@ class Sweep:
             limits = [self.left[position].values["engine"].get("max_stack") for position in stack.members]
             parts = divided(stack.members, min(limits)) if all(limits) else [stack.members]
             stacks += [stack._replace(members=part) for part in parts]
-        for why, count in Counter(stack.eager for stack in stacks if stack.eager).items():
-            log.info("%s on the eager engine, one by one: %s", _trials(count), why)
+        for how, count in Counter(stack.one_by_one for stack in stacks if stack.one_by_one).items():
+            log.info("%s %s", _trials(count), how)
         trial_epochs = sum(member.values["trainer"]["max_epochs"] for member in self.left)
         bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
         datasets, done, epochs = Datasets(), 0, 0
