@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -21,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from trialstack.errors import Interrupted, TrialsFailed, UserError
+from trialstack.errors import Interrupted, TrialsFailed, UserError, cannot_write
 from trialstack.hydra_internals import overrides_last
 from trialstack.load import Load
 
@@ -117,7 +118,12 @@ def _short(error: HydraException) -> str:
 
 
 def unwritable(error: OSError) -> str:
-    return f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=FOLDER, with -m hydra.sweep.dir=FOLDER"
+    """Return what is said of a file that cannot be written, or of the command's folder if `error` names none."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    sweep = hydra is not None and hydra.mode == RunMode.MULTIRUN
+    folder = Path("." if hydra is None else str(hydra.sweep.dir if sweep else hydra.run.dir))
+    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    return f"{cannot_write(error, folder)}, or use {key}=FOLDER"
 
 
 def end(message: str, code: int) -> NoReturn:
