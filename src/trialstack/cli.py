@@ -24,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.errors import Interrupted, TrialsFailed, UserError, cannot_write
 from trialstack.hydra_internals import overrides_last
+from trialstack.interruption import Interruption
 from trialstack.load import Load
+from trialstack.output import never_fail
 
 STARTED = time.perf_counter()
 """Clock of the process's start, read when this module is imported: `seconds.startup` counts from here."""
@@ -82,8 +84,19 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
         main: the command.
         rewrite: makes Hydra's arguments of the command line's, whose options come first and overrides last.
     """
+    never_fail()
+    with Interruption():
+        try:
+            _run(main, rewrite)
+        except KeyboardInterrupt:  # while the last word was said
+            end("interrupted", 130)
+
+
+def _run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its own errors instead of printing them
+    _forget_ranks()
     try:
+        _check_text(sys.argv[1:])
         sys.argv[1:] = rewrite(overrides_last(sys.argv[1:]))
         main()
     except UserError as error:
@@ -102,6 +115,27 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
         end(unwritable(error), 2)
     finally:
         AT_END.close()
+
+
+def _check_text(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"arguments must be text in {sys.getfilesystemencoding()}, the locale's encoding, got {argument!a}; "
+                "type it in ASCII, or use another locale, such as LC_ALL=C.UTF-8"
+            ) from None
+
+
+def _forget_ranks() -> None:
+    """Remove ranks that are in the environment by chance: Lightning would have the run be done by another process.
+
+    Those that Lightning starts itself, with a folder that this process has claimed, and `torchrun`'s keep theirs.
+    """
+    if "hydra.output_subdir=null" not in sys.argv and "TORCHELASTIC_RUN_ID" not in os.environ:
+        os.environ.pop("LOCAL_RANK", None)
+        os.environ.pop("RANK", None)
 
 
 def _short(error: HydraException) -> str:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.atomic import replaced
 from trialstack.cli import AT_END, end, unwritable
-from trialstack.errors import UserError
+from trialstack.errors import Interrupted, UserError
 from trialstack.rules import check, resolved
 
 LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
@@ -247,6 +247,19 @@ def locked(folder: Path) -> Iterator[None]:
         if lock.lock_counter == 1:
             Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
         lock.release()
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Have Ctrl-C, whenever it comes, end with the command that continues the run in `folder`.
+
+    Raises:
+        Interrupted: it came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"`{resume_command(folder)}` continues") from None
 
 
 def resume_command(folder: Path) -> str:
