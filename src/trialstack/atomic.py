@@ -60,9 +60,9 @@ def _naming_the_folder(temporary: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(temporary):
-            error.filename, error.filename2 = str(temporary.parent), None
-        raise
+        if error.filename is not None and not Path(str(error.filename)).is_relative_to(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(temporary.parent)) from error
 
 
 def _part(path: Path) -> Path:

@@ -97,6 +97,12 @@ def refuse_links(folder: Path) -> None:
             )
 
 
+def _check_writable(folder: Path) -> None:
+    for path in (folder, folder / ".hydra", folder / "checkpoints", folder / "train.log"):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UserError(f"cannot write {path}; make it writable, or copy {folder} and resume the copy")
+
+
 def discard(folder: Path) -> None:
     """Make room for a trial that is trained anew: of what an earlier command left, its log stays, as `train.log.1`.
 
@@ -144,6 +150,7 @@ def in_place(arguments: list[str]) -> list[str]:
     folder = Path(str(override.value()))
     composed(folder)
     refuse_links(folder)
+    _check_writable(folder)
     for argument in arguments:
         changes = "=" in argument or argument.startswith("~")
         if argument.startswith(("hydra.run.", "hydra.sweep.")):

@@ -268,10 +268,7 @@ class Sweep:
         """Write the leaderboard, print it, and say what failed."""
         from trialstack.report import report
 
-        try:
-            report(self.folder)
-        except OSError as error:
-            log.error("the leaderboard: %s", unwritable(error))
+        report(self.folder)
 
     def _command(self) -> str:
         arguments = [*sys.argv[1:]]
