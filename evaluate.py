@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
     names = classifier.spec.class_names
     print(tables.evaluation_tables(evaluation, names))
     with replaced(folder / "evaluation.json") as file:
-        file.write_text(json.dumps(evaluation.primitives(names), indent=2) + "\n")
+        file.write_text(json.dumps(evaluation.primitives(names), indent=2) + "\n", encoding="utf-8")
     figures.save(figures.confusion_figure(evaluation.confusion, names), folder / "evaluation.png")
     print(f"\nwritten: {folder}/evaluation.json, {folder}/evaluation.png")
 

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from trialstack.cli import exit_codes, run, together
-from trialstack.folders import in_place
+from trialstack.folders import in_place, resumable
 from trialstack.sweep import sweep
 from trialstack.trials import composed_trial
 
@@ -19,9 +19,10 @@ from trialstack.trials import composed_trial
 @exit_codes
 def main(config: DictConfig) -> float:
     trial = composed_trial(config)
-    from trialstack.training import train  # torch, from here on
+    with resumable(trial.folder):
+        from trialstack.training import train  # torch, from here on
 
-    [result] = train([trial])
+        [result] = train([trial])
     if result.status == "diverged" and HydraConfig.get().mode == RunMode.RUN:
         sys.exit(1)
     return math.nan if result.objective is None else result.objective

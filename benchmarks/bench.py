@@ -130,7 +130,7 @@ def main() -> None:
             kind = result["hardware"].partition(" ")[0].partition(":")[0]
             file = options.output / "raw" / f"{task.name}-{kind}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(result, indent=1) + "\n")
+            file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     write_report(options.output)
 
 

@@ -23,7 +23,7 @@ def write_report(folder: Path) -> None:
     """Write `RESULTS.md` from all of `raw/*.json` in `folder`."""
     parts = [INTRODUCTION.format(size=PRODUCT_SIZE)]
     for file in sorted((folder / "raw").glob("*.json")):
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
         parts.append(sweeps_section(result) if "sweeps" in result else section(result))
     (folder / "RESULTS.md").write_text("\n".join(parts))
 

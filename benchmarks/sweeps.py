@@ -74,7 +74,7 @@ def main() -> None:
         "sweeps": sweeps,
     }
     file = FOLDER / "raw" / f"sweeps-{device.partition(' ')[0].partition(':')[0]}.json"
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     write_report(FOLDER)
 
 

@@ -11,7 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
 from trialstack.data import MNIST, FashionMNIST
+from trialstack.interruption import SIGNALS
 from trialstack.rules import resolved
 from trialstack.trials import Trial
 
@@ -43,6 +45,17 @@ class Ended:
     err: str
 
 
+@contextmanager
+def handlers_restored() -> Iterator[None]:
+    """Have signals mean afterwards what they mean to pytest."""
+    handlers = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
     """Run a script of the project as `python SCRIPT ARGUMENTS` would, in an empty folder and in this process."""
@@ -52,11 +65,15 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
         capfd.readouterr()
         code = 0
+        streams = sys.stdout, sys.stderr
         try:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
+            with handlers_restored():
+                runpy.run_path(str(ROOT / script), run_name="__main__")
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         finally:
+            sys.stdout.flush()
+            sys.stdout, sys.stderr = streams
             os.environ.pop("HYDRA_FULL_ERROR", None)
         return Ended(code, *capfd.readouterr())
 

@@ -49,7 +49,7 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
-        """Launch all jobs, then raise what the first failed one raised."""
+        """Launch all jobs, then raise how many trials failed, or what the first of other jobs that failed raised."""
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
@@ -67,9 +67,10 @@ class GridSweeper(Sweeper):
         returned: list[list[JobReturn]] = []
         for batch in batches:
             returned.append(list(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned)))))
+        failed = sum(isinstance(outcome(job), TrialsFailed) for job in chain(*returned))
+        if failed:  # for reasons that have been reported
+            raise TrialsFailed(f"{failed} of {sum(map(len, returned))} trials failed")
         for job in chain(*returned):
-            if isinstance(outcome(job), TrialsFailed):  # which has been reported
-                raise outcome(job)
             _ = job.return_value
         return returned
 

@@ -19,15 +19,16 @@ def replaced(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _part(path)
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _naming_the_folder(temporary):
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -37,19 +38,31 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     Of several processes that do so at once, one has its way.
     """
     temporary, before = _part(path), _part(path)
-    temporary.mkdir(parents=True)
+    with _naming_the_folder(temporary):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            with suppress(FileNotFoundError):
+                path.rename(before)
+            with suppress(OSError):  # another process was faster
+                temporary.rename(path)
+        finally:
+            for folder in (temporary, before):
+                if folder.is_symlink():
+                    folder.unlink()
+                elif folder.exists():
+                    shutil.rmtree(folder)
+
+
+@contextmanager
+def _naming_the_folder(temporary: Path) -> Iterator[None]:
+    """Have errors name the folder that is full or cannot be written, not `temporary` or something in it, or nothing."""
     try:
-        yield temporary
-        with suppress(FileNotFoundError):
-            path.rename(before)
-        with suppress(OSError):  # another process was faster
-            temporary.rename(path)
-    finally:
-        for folder in (temporary, before):
-            if folder.is_symlink():
-                folder.unlink()
-            elif folder.exists():
-                shutil.rmtree(folder)
+        yield
+    except OSError as error:
+        if error.filename is not None and not Path(str(error.filename)).is_relative_to(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(temporary.parent)) from error
 
 
 def _part(path: Path) -> Path:

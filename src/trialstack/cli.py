@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -21,9 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from trialstack.errors import Interrupted, TrialsFailed, UserError
+from trialstack.errors import Interrupted, TrialsFailed, UserError, cannot_write
 from trialstack.hydra_internals import overrides_last
+from trialstack.interruption import Interruption
 from trialstack.load import Load
+from trialstack.output import never_fail
 
 STARTED = time.perf_counter()
 """Clock of the process's start, read when this module is imported: `seconds.startup` counts from here."""
@@ -81,8 +84,19 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
         main: the command.
         rewrite: makes Hydra's arguments of the command line's, whose options come first and overrides last.
     """
+    never_fail()
+    with Interruption():
+        try:
+            _run(main, rewrite)
+        except KeyboardInterrupt:  # while the last word was said
+            end("interrupted", 130)
+
+
+def _run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its own errors instead of printing them
+    _forget_ranks()
     try:
+        _check_text(sys.argv[1:])
         sys.argv[1:] = rewrite(overrides_last(sys.argv[1:]))
         main()
     except UserError as error:
@@ -103,6 +117,27 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
         AT_END.close()
 
 
+def _check_text(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"arguments must be text in {sys.getfilesystemencoding()}, the locale's encoding, got {argument!a}; "
+                "type it in ASCII, or use another locale, such as LC_ALL=C.UTF-8"
+            ) from None
+
+
+def _forget_ranks() -> None:
+    """Remove ranks that are in the environment by chance: Lightning would have the run be done by another process.
+
+    Those that Lightning starts itself, with a folder that this process has claimed, and `torchrun`'s keep theirs.
+    """
+    if "hydra.output_subdir=null" not in sys.argv and "TORCHELASTIC_RUN_ID" not in os.environ:
+        os.environ.pop("LOCAL_RANK", None)
+        os.environ.pop("RANK", None)
+
+
 def _short(error: HydraException) -> str:
     """Hydra's text; for an unknown key, with the nearest and all that there are before Hydra's way to add one."""
     cause, notes = error.__cause__, getattr(error, "__notes__", [])
@@ -117,7 +152,12 @@ def _short(error: HydraException) -> str:
 
 
 def unwritable(error: OSError) -> str:
-    return f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=FOLDER, with -m hydra.sweep.dir=FOLDER"
+    """Return what is said of a file that cannot be written, or of the command's folder if `error` names none."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    sweep = hydra is not None and hydra.mode == RunMode.MULTIRUN
+    folder = Path("." if hydra is None else str(hydra.sweep.dir if sweep else hydra.run.dir))
+    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    return f"{cannot_write(error, folder)}, or use {key}=FOLDER"
 
 
 def end(message: str, code: int) -> NoReturn:

@@ -1,6 +1,14 @@
 """What ends a command early, other than a defect."""
 
+import errno
+import os
+from pathlib import Path
+
 from hydra.errors import CompactHydraException
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of a file or folder that other times, or another user, could write."""
 
 
 class UserError(CompactHydraException):
@@ -28,6 +36,12 @@ class Diverged(Exception):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the loss became NaN or infinite in epoch {epoch}")
         self.epoch = epoch
+
+
+def cannot_write(error: OSError, folder: Path) -> str:
+    """Return what cannot be written (`folder`, if `error` does not say), why, and the remedy."""
+    remedy = "make room there" if error.errno in _FULL else "make it writable"
+    return f"cannot write {os.path.relpath(error.filename or folder)}: {error.strerror}; {remedy}"
 
 
 def reason(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Fits: one Trainer.fit each, from runs' configs to their results, on either engine."""
 
-import errno
 import logging
 import os
 import time
@@ -23,7 +22,7 @@ from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
 from trialstack.datasets import Datasets
 from trialstack.devices import check_devices, device_name
-from trialstack.errors import CannotWrite, Diverged, Interrupted, UserError, reason
+from trialstack.errors import UNWRITABLE, CannotWrite, Diverged, Interrupted, UserError, cannot_write, reason
 from trialstack.folders import resume_command
 from trialstack.history import Recorder
 from trialstack.runs import Run
@@ -32,8 +31,6 @@ from trialstack.stacked import StackedClassifier
 from trialstack.stacking import divided
 
 log = logging.getLogger(__name__)
-
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class Fit:
@@ -173,14 +170,12 @@ class Fit:
             self._fail("interrupted", "by Ctrl-C or SIGTERM")
             raise Interrupted(f"{self._continues()} continues") from None
         except OSError as error:
-            cannot_write = error.errno in _CANNOT_WRITE
-            self._fail("interrupted" if cannot_write else "failed", str(error))
-            if not cannot_write:
+            if error.errno not in UNWRITABLE:
+                self._fail("failed", reason(error))
                 raise
-            raise CannotWrite(
-                f"cannot write {error.filename or self.runs[0].folder}: {error.strerror}; make room, then "
-                f"{self._continues()} continues"
-            ) from error
+            text = cannot_write(error, self.runs[0].folder)
+            self._fail("interrupted", text)
+            raise CannotWrite(f"{text}, then {self._continues()} continues") from error
         except Exception as error:
             self._fail("failed", reason(error))
             raise

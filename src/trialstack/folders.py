@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.atomic import replaced
 from trialstack.cli import AT_END, end, unwritable
-from trialstack.errors import UserError
+from trialstack.errors import Interrupted, UserError
 from trialstack.rules import check, resolved
 
 LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
@@ -97,6 +97,12 @@ def refuse_links(folder: Path) -> None:
             )
 
 
+def _check_writable(folder: Path) -> None:
+    for path in (folder, folder / ".hydra", folder / "checkpoints", folder / "train.log"):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UserError(f"cannot write {path}; make it writable, or copy {folder} and resume the copy")
+
+
 def discard(folder: Path) -> None:
     """Make room for a trial that is trained anew: of what an earlier command left, its log stays, as `train.log.1`.
 
@@ -144,6 +150,7 @@ def in_place(arguments: list[str]) -> list[str]:
     folder = Path(str(override.value()))
     composed(folder)
     refuse_links(folder)
+    _check_writable(folder)
     for argument in arguments:
         changes = "=" in argument or argument.startswith("~")
         if argument.startswith(("hydra.run.", "hydra.sweep.")):
@@ -247,6 +254,19 @@ def locked(folder: Path) -> Iterator[None]:
         if lock.lock_counter == 1:
             Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
         lock.release()
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Have Ctrl-C, whenever it comes, end with the command that continues the run in `folder`.
+
+    Raises:
+        Interrupted: it came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"`{resume_command(folder)}` continues") from None
 
 
 def resume_command(folder: Path) -> str:

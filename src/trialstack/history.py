@@ -37,7 +37,7 @@ class History:
         self.spent = 0.0
 
     def write(self) -> None:
-        with replaced(self.file) as temporary, temporary.open("w", newline="") as file:
+        with replaced(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ["epoch", "step", *COLUMNS, "seconds"])
             writer.writeheader()
             writer.writerows(self.rows)

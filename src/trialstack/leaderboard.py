@@ -175,7 +175,10 @@ class Leaderboard:
 
     def write(self) -> None:
         """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder."""
-        with replaced(self.folder / "leaderboard.csv") as temporary, temporary.open("w", newline="") as file:
+        with (
+            replaced(self.folder / "leaderboard.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             last = ["n", "test/acc", "seconds", "status", "trials"]
             writer.writerow(["rank", *self.keys, self.objective, "ci95", *last])
@@ -187,14 +190,14 @@ class Leaderboard:
         lines = [columns, ["---"] * len(columns), *(self._cells(rank, row) for rank, row in enumerate(self.rows, 1))]
         text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
         with replaced(self.folder / "leaderboard.md") as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _best(metrics: Path, objective: str) -> float | None:
     """The best value so far in a `metrics.csv`."""
     best: float | None = None
     try:
-        with metrics.open(newline="") as file:
+        with metrics.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 score = float(row[objective] or math.nan)
                 best = score if improves(score, best, objective) else best

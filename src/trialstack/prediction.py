@@ -56,7 +56,7 @@ def write(predictions: Sequence[Prediction], file: Path) -> None:
     """
     rows = [asdict(prediction) for prediction in predictions]
     try:
-        with replaced(file) as temporary, temporary.open("w", newline="") as stream:
+        with replaced(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             if file.suffix == ".json":
                 json.dump(rows, stream, indent=2)
                 return

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trialstack.atomic import replaced_folder
+from trialstack.errors import cannot_write
 from trialstack.leaderboard import Leaderboard
 from trialstack.sweep_board import write_board
 from trialstack.sweep_figure import save_figure
@@ -21,15 +22,17 @@ LEAST = ("test/acc", "s/trial", "trials")
 def report(folder: Path) -> Leaderboard:
     """Print the leaderboard of the sweep in `folder`, and what failed or diverged; write all its forms there.
 
+    A folder that cannot be written is said to be that.
+
     Raises:
         UserError: its index is damaged.
-        OSError: the folder cannot be written.
     """
     leaderboard = Leaderboard(folder)
-    leaderboard.write()
-    save_figure(leaderboard, folder / "sweep.png")
-    with replaced_folder(folder / "tensorboard") as board:
-        write_board(leaderboard, board)
+    try:
+        _write(leaderboard)
+        end = f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, tensorboard/"
+    except OSError as error:
+        end = cannot_write(error, folder)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=NOT_TERMINAL)
@@ -42,9 +45,15 @@ def report(folder: Path) -> Leaderboard:
         for reason, names in alike.items():
             some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             console.print(f"{status}: {os.path.relpath(folder)}/{some}: {reason}", soft_wrap=True)
-    written = "leaderboard.csv, leaderboard.md, sweep.png, tensorboard/"
-    console.print(f"written to {os.path.relpath(folder)}: {written}", soft_wrap=True)
+    console.print(end, soft_wrap=True)
     return leaderboard
+
+
+def _write(leaderboard: Leaderboard) -> None:
+    leaderboard.write()
+    save_figure(leaderboard, leaderboard.folder / "sweep.png")
+    with replaced_folder(leaderboard.folder / "tensorboard") as board:
+        write_board(leaderboard, board)
 
 
 def fitting(table: Table, console: Console) -> Table:

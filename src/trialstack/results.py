@@ -60,7 +60,7 @@ class Result:
     def read(cls, folder: Path) -> "Result | None":
         """Return the result in a run folder, or None if there is none that can be read."""
         try:
-            return cls(**json.loads((folder / "result.json").read_text()))
+            return cls(**json.loads((folder / "result.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -69,7 +69,7 @@ class Result:
         values = asdict(self)
         values["metrics"] = {name: x if math.isfinite(x) else None for name, x in self.metrics.items()}
         with replaced(folder / "result.json") as temporary:
-            temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+            temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @cache

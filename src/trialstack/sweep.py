@@ -156,12 +156,15 @@ class Sweep:
         log.info(self._announcement())
         try:
             if self.left:
-                self._train_stacks()
-            self._tidy()
+                import trialstack.training  # noqa: F401  # torch: interrupted meanwhile, there is nothing to report
+            try:
+                if self.left:
+                    self._train_stacks()
+                self._tidy()
+            finally:
+                self._report()
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"`{self._command()}` continues") from None
-        finally:
-            self._report()
         for member in self.members:
             if member.same_as is not None and member.same_as.returned is not None:
                 member.returned = member.job.returned(outcome(member.same_as.returned))
@@ -265,10 +268,7 @@ class Sweep:
         """Write the leaderboard, print it, and say what failed."""
         from trialstack.report import report
 
-        try:
-            report(self.folder)
-        except OSError as error:
-            log.error("the leaderboard: %s", unwritable(error))
+        report(self.folder)
 
     def _command(self) -> str:
         arguments = [*sys.argv[1:]]

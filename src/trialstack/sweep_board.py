@@ -55,7 +55,7 @@ def _means(folder: Path, row: Row) -> Iterator[Event]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(newline="") as opened:
+        with file.open(newline="", encoding="utf-8") as opened:
             return list(csv.DictReader(opened))
     except FileNotFoundError:
         return []

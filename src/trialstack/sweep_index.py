@@ -75,7 +75,7 @@ class SweepIndex:
         """
         index = cls(folder)
         try:
-            values = json.loads(index.file.read_text())
+            values = json.loads(index.file.read_text(encoding="utf-8"))
             index.objective, common = values["objective"], values["common"]
             for name, own in values["trials"].items():
                 index.check(name)
@@ -128,7 +128,7 @@ class SweepIndex:
         }
         values = {"objective": self.objective, "common": common, "trials": trials}
         with replaced(self.file) as temporary:
-            temporary.write_text(json.dumps(values, indent=1) + "\n")
+            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def place(self, trials: Sequence[Indexed], wanted: Sequence[str]) -> list[str]:
         """Give every trial a folder: that of the same content, else the wanted one, else the next that is free.

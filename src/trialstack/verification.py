@@ -162,7 +162,7 @@ def _metrics_differ(folder: Path, other: Path) -> list[float]:
 
 def _rows(folder: Path) -> list[dict[str, float]]:
     try:
-        with (folder / "metrics.csv").open(newline="") as file:
+        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
