@@ -68,7 +68,7 @@ def test_initial_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
 def test_epoch_metrics_are_means_over_samples() -> None:
     torch.manual_seed(1)
     logits, labels = torch.randn(50, 4), torch.randint(4, (50,))
-    metrics = EpochMetrics(4)
+    metrics = EpochMetrics()
     for part, answers in zip(logits.split(16), labels.split(16), strict=True):
         metrics.record(cross_entropy(part, answers), part, answers)
     loss, accuracy = metrics.finish()
@@ -77,7 +77,7 @@ def test_epoch_metrics_are_means_over_samples() -> None:
 
 
 def test_epoch_metrics_start_anew_and_keep_nan() -> None:
-    metrics = EpochMetrics(4)
+    metrics = EpochMetrics()
     metrics.record(torch.tensor(float("nan")), torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))
     loss, _ = metrics.finish()
     assert loss != loss
