@@ -1,6 +1,6 @@
 """`hydra/sweeper=grid`: all combinations of lists, and lists that vary together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from trialstack.hydra_internals import JobReturn, outcome
 class GridSweeperConf:
     _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = None
+    params: dict[str, str] | None = field(default_factory=dict)  # null, as Hydra has it, cannot be overridden by values
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="trialstack")

@@ -9,6 +9,9 @@ class UserError(CompactHydraException):
     The message is one line that names the rule, the value and the remedy.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # what it quotes may have several
+
 
 class CannotWrite(UserError):
     """The disk is full or cannot be written."""
@@ -28,6 +31,12 @@ class Diverged(Exception):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the loss became NaN or infinite in epoch {epoch}")
         self.epoch = epoch
+
+
+def quoted(value: object) -> str:
+    """Return a value of a config for a message, a long one shortened."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def reason(error: Exception) -> str:

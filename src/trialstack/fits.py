@@ -18,7 +18,7 @@ from trialstack import tables
 from trialstack.account import Account
 from trialstack.capacity import trials_that_fit
 from trialstack.checkpoints import BestAndLast, WholeFiles
-from trialstack.chunks import ShuffledChunks, epoch_steps
+from trialstack.chunks import ShuffledChunks
 from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
 from trialstack.datasets import Datasets
@@ -27,6 +27,7 @@ from trialstack.errors import CannotWrite, Diverged, Interrupted, UserError, rea
 from trialstack.folders import resume_command
 from trialstack.history import Recorder
 from trialstack.runs import Run
+from trialstack.sizes import check_limits, epoch_steps
 from trialstack.stack_checkpoint import StackCheckpoint, StackFile
 from trialstack.stacked import StackedClassifier
 from trialstack.stacking import divided
@@ -110,6 +111,8 @@ class Fit:
             trainer = self._trainer()
             with self.account.measure("data"):
                 data = self.datasets.load(self.config["data"], self.config["seed"], trainer)
+            minibatches = -(-len(data.train_samples.labels) // data.batch_size)
+            check_limits(self.config["trainer"], minibatches, len(data.val_dataloader()))
             self._leave(self.capacity(data))
             classifiers = self._classifiers(data)
             if not classifiers:
