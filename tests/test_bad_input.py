@@ -1,15 +1,27 @@
 """The user's mistakes: exit code 2 and one line with rule, value and remedy, or Hydra's short text and code 1."""
 
+import inspect
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hydra.utils import get_class
+from lightning.pytorch import Trainer
 
-from tests.conftest import Ended
+from tests.conftest import ROOT, Ended
+from trialstack.data import Digits
+from trialstack.errors import UserError
+from trialstack.rules import INITIALIZERS, PRECISIONS, RULES
+from trialstack.sizes import DATASETS
+from trialstack.trials import compose_trial
 
 Command = Callable[..., Ended]
+
+WATCH = "callbacks.early_stopping.monitor=val/loss"
 
 VALUES = [
     ("data.batch_size=0", "data.batch_size must be a whole number of at least 1, got 0; try data.batch_size=32"),
@@ -36,7 +48,7 @@ VALUES = [
     ("model.init=magic", "got 'magic'"),
     ("model._target_=nowhere.Net", "model._target_ must name a class that can be imported, got nowhere.Net"),
     ("trainer.max_epochs=-5", "trainer.max_epochs must be a whole number of at least 1, got -5"),
-    ("trainer.accelerator=quantum", "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, tpu"),
+    ("trainer.accelerator=quantum", "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got"),
     ("trainer.devices=0", "trainer.devices must be"),
     ("trainer.precision=7", "precision"),
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1; try seed=1"),
@@ -57,29 +69,179 @@ VALUES = [
         "data.augment=[{_target_: torchvision.transforms.v2.Magic}]",
         "data.augment[0]._target_ must name a class that can be imported",
     ),
-    ("model={_target_: torch.nn.Flatten}", "torch.nn.Flatten cannot be made of these arguments"),
+    ("model={_target_: torch.nn.Flatten}", "torch.nn.Flatten does not take model.hidden, got [300, 100]"),
     (
         "+logger.x._target_=lightning.pytorch.loggers.CSVLogger",
         "logger.x: lightning.pytorch.loggers.CSVLogger cannot be made of these arguments",
     ),
     ("+callbacks.x._target_=nowhere.Callback", "callbacks.x._target_ must name a class that can be imported"),
     ("optimizer._target_=torch.nn.Linear", "must name a subclass of torch.optim.optimizer.Optimizer"),
-    ("+optimizer.speed=3", "unexpected keyword argument 'speed'"),
     ("data.val_size=???", "data.val_size has no value"),
+    ("logger=null", "logger must be the name of an option, got logger=null; try logger=none"),
+    ("data=null", "data must be the name of an option, got data=null; try data=digits"),
+    ("callbacks=true", "got callbacks=true; try callbacks=none"),
+    ("~data", "data must be a group of keys, got None; try data=digits"),
+    ("~logger", "try logger=none"),
+    ("~seed", "seed must be a whole number from 0 to 4294967295, got none; try seed=1"),
+    ("~trainer.devices", "trainer.devices must be a whole number of at least 1"),
+    ("~model.hidden", "got none; try model.hidden=[300,100]"),
+    ("folder=X", "folder must be ${hydra:runtime.output_dir}, got 'X'; try hydra.run.dir=X"),
+    ("callbacks.progress=null", "callbacks.progress must have a _target_, the name of a class, got None"),
+    (
+        "+callbacks.early_stopping={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val_loss}",
+        "got 'val_loss'",
+    ),
+    ("+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:lr,patience:-1}", "x.patience must be"),
+    ("trainer.limit_val_batches=0.5", "trainer.limit_val_batches >= 1 must hold (one of 1 minibatches), got 0.5"),
+    ("+trainer.overfit_batches=0.001", "trainer.overfit_batches >= 1 must hold"),
+    ("+trainer.val_check_interval=39", "trainer.val_check_interval <= 38 must hold (minibatches of an epoch), got 39"),
+    ("+trainer.val_check_interval=0", "trainer.val_check_interval must be a whole number of minibatches of at least 1"),
+    ("+trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be a whole number of at least 1"),
+    ("+trainer.min_epochs=5", "trainer.min_epochs <= 1 must hold (trainer.max_epochs), got 5"),
+    ("+trainer.logger=false", "trainer.logger is for trialstack to say, got False; try logger=none"),
+    ("+trainer.profiler=nonsense", "profiler"),
+    ("trainer.strategy=nonsense", "invalid strategy name"),
+    ("trainer.deterministic=maybe", "trainer.deterministic must be true, false or warn, got 'maybe'"),
+    ("trainer.accelerator=tpu", "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got 'tpu'"),
+    ("trainer.check_val_every_n_epoch=5", "trainer.check_val_every_n_epoch <= 1 must hold (trainer.max_epochs)"),
+    ("trainer.max_time=60", "trainer.max_time must be a time above 0 as DD:HH:MM:SS, or null, got 60"),
+    ("trainer.max_time='00:00:00:00'", "got '00:00:00:00'; try trainer.max_time=00:01:00:00"),
+    ("trainer.max_time={minutes:0}", "got {'minutes': 0}"),
+    ("optimizer.lr=1e308", "(float32 holds sizes from 1.2e-38 to 3.4e38), got 1e+308; try optimizer.lr=0.01"),
+    (f"optimizer.lr={'9' * 400}", "9999... (400 characters); try optimizer.lr=0.01"),
+    ("optimizer.momentum=1e308", "optimizer.momentum must be a number from 0 to 1"),
+    ("optimizer._target_=null", "optimizer._target_ must be the dotted name of a class, got None"),
+    ("optimizer._target_=torch.optim", "must name a class that can be imported, got torch.optim"),
+    ("+optimizer.maximize=maybe", "optimizer.maximize must be true or false, got 'maybe'"),
+    ("+optimizer={foreach:true,fused:true}", "`fused` and `foreach` cannot be `True` together"),
+    ("engine.steps_per_execution=10000000000000000000000", "(64 bits hold up to 9.2e18)"),
+    ("schedule.name=cosine", "schedule.name=cosine needs schedule.eta_min, got none; try schedule=cosine"),
+    ("schedule.name=step", "schedule.name=step needs schedule.step_size, got none; try schedule=step"),
+    ("schedule.name=onecycle", "schedule.name=onecycle needs schedule.max_lr, got none; try schedule=onecycle"),
+    ("data._target_=trialstack.data.ImageDataModule", "must name a dataset with dataset, class_names"),
+    ("model.hidden=[1000000000000]", "has 7.95e+14 parameters: they and a checkpoint take 5.92e+06 GiB"),
+    (f"model.hidden={[2] * 1001}".replace(" ", ""), "model.hidden must have at most 1000 layers, got 1001"),
 ]
+"""Overrides and messages."""
+
+UNREAD = [
+    ("+compile=true", "nothing reads compile, got True; leave it out"),
+    ("+loss.label_smoothing=0.1", "nothing reads loss.label_smoothing, got 0.1"),
+    ("+lr=0.1", "or use optimizer.lr, the nearest key that is read"),
+    (
+        "+schedule.warmup=1",
+        "schedule=constant does not read schedule.warmup, got 1; leave it out, or use schedule.warmup",
+    ),
+    ("+schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "or use schedule.name, the nearest"),
+    ("+data.unknown=1", "trialstack.data.Digits does not read data.unknown, got 1"),
+    ("+data.root=data", "trialstack.data.Digits does not read data.root"),
+    ("+model.width=3", "MLP does not read model.width, got 3"),
+    ("+engine.stack=3", "or use engine.max_stack, the nearest"),
+    ("+optimizer.speed=3", "torch.optim.SGD does not take optimizer.speed, got 3"),
+    ("+trainer.nonsense=3", "lightning.Trainer does not take trainer.nonsense, got 3"),
+    ("+callbacks.progress.color=red", "EpochBar does not take callbacks.progress.color, got 'red'"),
+]
+"""Overrides with keys that nothing reads, and messages."""
+
+ONCE_READ = "data.augment=[{_target_: torchvision.transforms.v2.RandomCrop, size: 24}]"
+"""A mistake that is seen once the data is there, and so in a run folder."""
 
 
-@pytest.mark.parametrize(("override", "message"), VALUES)
-def test_a_bad_value_is_one_line_and_exit_code_2(override: str, message: str, command: Command) -> None:
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("override", "message"), [*VALUES, *UNREAD])
+def test_a_bad_value_is_one_line_and_exit_code_2_and_leaves_nothing(
+    override: str, message: str, command: Command
+) -> None:
     ended = command("train.py", override, "trainer.max_epochs=1" if "max_epochs" not in override else "test=false")
     assert ended.code == 2, ended.err
     assert message in ended.err
     assert len(ended.err.splitlines()) == 1, ended.err
+    assert override == ONCE_READ or not list(Path().iterdir())
 
 
-def test_a_bad_value_leaves_no_folder(command: Command) -> None:
-    assert command("train.py", "optimizer.lr=fast").code == 2
-    assert not Path("outputs").exists()
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["data=fashion", "data.val_size=60000"],
+            "data.val_size < 60000 must hold (the training set of Fashion-MNIST)",
+        ),
+        (["data=mnist", "data.batch_size=55001"], "data.batch_size <= 55000 must hold (the training samples of MNIST)"),
+        (["data=mnist", "data.root='a\nb'"], "data.root must be a folder, got 'a\\nb'"),
+        (["optimizer=adam", "optimizer.betas=[0,0]"], "optimizer.betas must be two numbers with a point"),
+        (["optimizer=adam", "+optimizer.capturable=true"], "cannot make a step: If capturable=True"),
+        (["optimizer=adamw", "optimizer.lr=1e30", "optimizer.weight_decay=1e30"], "must be at most 3.4e38"),
+        (["optimizer=adam", "optimizer.eps=1e-308"], "optimizer.eps must be a number above 0 (float32 holds"),
+        (["schedule=step", "schedule.step_size=1", "schedule.gamma=1e30", "trainer.max_epochs=9"], "got 1e238"),
+        (["schedule=cosine", "schedule.eta_min=1e308"], "schedule.eta_min must be a number of at least 0 (float32"),
+        (["schedule=onecycle", "schedule.final_div_factor=1e-308"], "final_div_factor must be a number above 0"),
+        (
+            ["schedule=onecycle", "schedule.div_factor=1e-30", "schedule.final_div_factor=1e-30"],
+            "must be at most 3.4e38",
+        ),
+        (
+            ["objective=train/loss", "trainer.limit_val_batches=0", "callbacks=early_stopping", WATCH],
+            "needs validation",
+        ),
+        (["-m", "logger=null,none"], "logger must be the name of an option, got logger=null,none"),
+        (["-m", "seed=1,2", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size >= 1 must hold, got 0"),
+        (["-m", "optimizer=adam", "optimizer.betas=[0.9,0.999],[0,0.9]"], "got [0, 0.9]"),
+        (["-m", "schedule=onecycle", "schedule.final_div_factor=1e4,1e-308"], "got 1e-308"),
+        (["-m", "optimizer.nesterov=true", "optimizer.momentum=0.9", "+optimizer.dampening=0.0,0.1"], "zero dampening"),
+        (["-m", "seed=1,2", "folder=X"], "folder must be"),
+        (["-m", "seed=1,2", "+compile=true"], "nothing reads compile"),
+        (["-m", "+trainer.profiler=simple,nonsense"], "profiler"),
+        (["-m", "data.val_size=300,1500"], "data.val_size < 1500 must hold"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_said_before_anything_is_written(
+    overrides: list[str], message: str, command: Command
+) -> None:
+    ended = command("train.py", *overrides)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
+    assert message in ended.err
+    assert not list(Path().iterdir())
+
+
+def test_a_key_for_interpolations_is_read(command: Command) -> None:
+    named = ("+tag=mine", "+width=7", "model.hidden=['${width}']", "hydra.run.dir=runs/${tag}")
+    ended = command("train.py", *named, "trainer.max_epochs=1", "logger=none")
+    assert ended.code == 0, ended.err
+    ended = command("train.py", "resume=runs/mine", "trainer.max_epochs=2")
+    assert ended.code == 0, ended.err
+
+
+def test_what_is_known_of_datasets_is_so() -> None:
+    digits = Digits(val_size=300)
+    digits.setup()
+    samples = len(digits.train_samples.labels) + 300
+    known = DATASETS["trialstack.data.Digits"]
+    assert (known.samples, known.pixels) == (samples, digits.train_samples.images[0].numel())
+    for name, dataset in DATASETS.items():
+        cls: Any = get_class(name)
+        assert (dataset.name, dataset.classes) == (cls.dataset, len(cls.class_names))
+        assert dataset.downloads == ("root" in inspect.signature(cls).parameters)
+
+
+def test_what_is_known_of_torch_and_lightning_is_so() -> None:
+    for name in INITIALIZERS:
+        getattr(torch.nn.init, f"{name}_")(torch.empty(3, 4))
+    taken = inspect.signature(Trainer).parameters
+    assert all(key.partition(".")[2] in taken for key in RULES if key.startswith("trainer."))
+    for precision in PRECISIONS:
+        with warnings.catch_warnings(action="ignore"):
+            Trainer(precision=precision, logger=False, accelerator="cpu")  # type: ignore[arg-type]
+
+
+def test_a_trial_from_python_outside_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"conf/train.yaml does not exist: .* pass compose_trial.*conf=") as raised:
+        compose_trial(["seed=2"], tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(UserError, match="nothing reads compile"):
+        compose_trial(["+compile=true"], tmp_path / "run", ROOT / "conf")
+    assert not (tmp_path / "run").exists()
 
 
 MODELS = """
@@ -275,6 +437,8 @@ def test_a_schedule_that_was_laid_out_cannot_be_lengthened(command: Command) -> 
         (["images=[run]"], "run is no image"),
         (["index=[0]", "output=labels.txt"], "output must be a file that ends in .csv or .json"),
         (["index=[0]", "output=run/result.json/labels.csv"], "cannot write output=run/result.json/labels.csv"),
+        (["index=[0]", "output=nowhere/labels.csv"], "there is no folder nowhere; try output=labels.csv"),
+        (["index=[0]", "+top=3"], "nothing reads top, got 3"),
         (["index=[0]", "accelerator=tpu"], "accelerator must be one of auto, cpu, gpu"),
         (["index=[0]", "invert=maybe"], "invert must be true, false or auto, got 'maybe'"),
     ],

@@ -68,7 +68,7 @@ def test_initial_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
 def test_epoch_metrics_are_means_over_samples() -> None:
     torch.manual_seed(1)
     logits, labels = torch.randn(50, 4), torch.randint(4, (50,))
-    metrics = EpochMetrics(4)
+    metrics = EpochMetrics()
     for part, answers in zip(logits.split(16), labels.split(16), strict=True):
         metrics.record(cross_entropy(part, answers), part, answers)
     loss, accuracy = metrics.finish()
@@ -76,8 +76,19 @@ def test_epoch_metrics_are_means_over_samples() -> None:
     assert accuracy == pytest.approx(float((logits.argmax(1) == labels).double().mean()), rel=1e-6)
 
 
+def test_epoch_metrics_of_a_module_in_16_bits_count_every_sample() -> None:
+    metrics = EpochMetrics().to(torch.bfloat16)
+    for _ in range(40):
+        logits, labels = torch.eye(4, dtype=torch.bfloat16).repeat(8, 1), torch.arange(4).repeat(8)
+        labels[0] = 1
+        metrics.record(torch.tensor(0.3, dtype=torch.bfloat16), logits, labels)
+    loss, accuracy = metrics.finish()
+    assert loss == pytest.approx(0.3, rel=2**-8)  # of each loss
+    assert accuracy == 31 / 32
+
+
 def test_epoch_metrics_start_anew_and_keep_nan() -> None:
-    metrics = EpochMetrics(4)
+    metrics = EpochMetrics()
     metrics.record(torch.tensor(float("nan")), torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))
     loss, _ = metrics.finish()
     assert loss != loss

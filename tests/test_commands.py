@@ -28,6 +28,8 @@ Process = Callable[..., subprocess.Popen[str]]
         ("train.py", ["--help"]),
         ("train.py", ["--cfg", "job"]),
         ("train.py", ["data.batch_size=0"]),
+        ("train.py", ["data=fashion", "data.val_size=60000"]),
+        ("train.py", ["+compile=true"]),
         ("train.py", ["model=mlp200"]),
         ("train.py", ["resume=nowhere"]),
         ("evaluate.py", ["run=nowhere"]),

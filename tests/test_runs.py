@@ -204,3 +204,13 @@ def test_epochs_without_validation_have_no_validation_metrics(command: Command) 
 def test_optimizer_steps_are_what_limit_train_batches_counts(command: Command) -> None:
     assert command("train.py", *QUICK, "trainer.limit_train_batches=7", "hydra.run.dir=a").code == 0
     assert [row["step"] for row in metrics(Path("a"))] == ["7", "14", "21"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bf16_true_trains_on_the_eager_engine(command: Command) -> None:
+    ended = command("train.py", *QUICK, "trainer.precision=bf16-true", "hydra.run.dir=a")
+    assert ended.code == 0, ended.err
+    result = json.loads(Path("a/result.json").read_text())
+    assert (result["status"], result["engine"]) == ("completed", "eager")
+    hits = 1200 * result["metrics"]["train/acc"]
+    assert hits == pytest.approx(round(hits), abs=1e-3)

@@ -58,3 +58,9 @@ def test_onecycle_peaks_after_pct_start_of_the_run() -> None:
     assert seen[0] == pytest.approx(BASE / 25)
     assert seen[round(0.3 * STEPS) - 1] == pytest.approx(BASE)
     assert seen[-1] == pytest.approx(BASE / 25 / 1e4)
+
+
+def test_onecycle_can_rise_for_one_step_only() -> None:
+    seen = rates("onecycle", max_lr=BASE, pct_start=1 / STEPS, div_factor=25.0, final_div_factor=1e4)
+    assert seen[0] == pytest.approx(BASE / 25)
+    assert seen[-1] == pytest.approx(BASE / 25 / 1e4)

@@ -22,8 +22,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 from rich.console import Console
 
+import trialstack.classifier
 from tests.conftest import ROOT, Ended
 from tests.test_runs import weights
+from trialstack.errors import UserError
 from trialstack.leaderboard import Leaderboard
 from trialstack.models import MLP
 from trialstack.report import fitting
@@ -101,7 +103,11 @@ def test_every_trial_leaves_what_a_run_leaves_and_learns_what_it_learns_alone(co
 
 
 def test_jobs_look_as_with_hydras_basic_launcher(command: Command) -> None:
-    common = (*QUICK, "+number=${hydra:job.num}", "+hydra.callbacks.x._target_=tests.test_sweeps.Recording")
+    common = (
+        *QUICK,
+        "optimizer.weight_decay='${either:${hydra:job.num},${text}}'",
+        "+hydra.callbacks.x._target_=tests.test_sweeps.Recording",
+    )
     odd = ("seed=1,2", "+text='a b, c',x", "+hydra.job.env_set.TRIAL=some")
     seen = {}
     for launcher, sweeper in (("basic", "basic"), ("stacked", "grid")):
@@ -250,12 +256,18 @@ def test_a_sweep_can_stop_at_the_first_failure(command: Command) -> None:
     assert [row["status"] for row in leaderboard()] == ["1 failed, 1 waiting"]
 
 
-def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(command: Command) -> None:
-    ended = command("train.py", *SWEEP, "model.init=xavier_uniform,nonsense", "seed=1,2")
+def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hyperparameters(config: Any, spec: Any) -> dict[str, Any]:
+        if config["seed"] > 2:
+            raise UserError("no such luck")
+        return trialstack.classifier.hyperparameters(config, spec)
+
+    monkeypatch.setattr("trialstack.fits.hyperparameters", hyperparameters)
+    ended = command("train.py", *SWEEP, "seed=1,2,3,4")
     assert ended.code == 1
     assert [(result(name)["status"], result(name)["stack_size"]) for name in range(2)] == [("completed", 2)] * 2
     assert [result(name)["status"] for name in (2, 3)] == ["failed"] * 2
-    assert "failed: outputs/sweeps/s/2, 3: " in ended.out
+    assert "failed: outputs/sweeps/s/2, 3: no such luck" in ended.out
 
 
 def test_a_mistake_in_one_trial_is_said_before_anything_trains(command: Command) -> None:

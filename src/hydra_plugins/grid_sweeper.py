@@ -21,7 +21,7 @@ from trialstack.hydra_internals import JobReturn, outcome
 class GridSweeperConf:
     _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = field(default_factory=dict)
+    params: dict[str, str] | None = field(default_factory=dict)  # null, as Hydra has it, cannot be overridden by values
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="trialstack")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from trialstack.batches import epoch_order
-from trialstack.errors import UserError
 
 
 class ShuffledChunks:
@@ -63,18 +62,3 @@ class ShuffledChunks:
             yield from complete.view(len(orders), -1, self.batch_size).split(self.steps_per_execution, dim=1)
         if last.numel():
             yield last[:, None]
-
-
-def epoch_steps(minibatches: int, limit: int | float) -> int:
-    """Return the optimizer steps in an epoch under Lightning's `limit_train_batches`, a number or a part of them.
-
-    Raises:
-        UserError: there are none.
-    """
-    steps = min(minibatches, limit) if isinstance(limit, int) else int(minibatches * limit)
-    if steps == 0:
-        raise UserError(
-            f"trainer.limit_train_batches >= {1 / minibatches:.2g} must hold (one of {minibatches} minibatches), "
-            f"got {limit}; try trainer.limit_train_batches=1.0"
-        )
-    return steps

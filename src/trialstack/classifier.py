@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from trialstack.batches import Batch
 from trialstack.build import build
@@ -61,8 +60,7 @@ class Classifier(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Make the metrics: a classifier in a stack needs none."""
-        classes = len(self.spec.class_names)
-        self.train_metrics, self.val_metrics, self.test_metrics = (EpochMetrics(classes) for _ in range(3))
+        self.train_metrics, self.val_metrics, self.test_metrics = (EpochMetrics() for _ in range(3))
 
     @property
     def minibatches(self) -> int:
@@ -161,29 +159,31 @@ class Classifier(LightningModule):
 class EpochMetrics(nn.Module):
     """Mean loss and accuracy of an epoch: collected on the device, over all processes, and read once."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.loss_sum = SumMetric(nan_strategy="disable")  # MeanMetric forgets its weights with this strategy
-        self.samples = SumMetric()
-        self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.correct, self.samples = SumMetric(), SumMetric()
+        self.steps: list[tuple[Tensor, Tensor]] = []
 
     def record(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor) -> None:
-        self.steps.append((loss.detach(), logits_BC.detach().argmax(1), labels_B))
+        self.steps.append((loss.detach(), logits_BC.detach().argmax(1) == labels_B))
 
     def finish(self) -> tuple[float, float]:
         """Return mean loss over samples and accuracy, and start anew."""
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        for metric in (self.loss_sum, self.correct, self.samples):
+            metric.set_dtype(dtype)  # 16 bits, which Lightning gives a module in bf16-true, cannot count samples
         if self.steps:
-            losses, predictions, labels = zip(*self.steps, strict=True)
-            sizes = torch.tensor([len(label) for label in labels], device=losses[0].device)
-            self.loss_sum.update(torch.stack(losses) * sizes)
+            losses, hits = zip(*self.steps, strict=True)
+            sizes = torch.tensor([len(hit) for hit in hits], device=losses[0].device)
+            self.loss_sum.update(torch.stack(losses).to(dtype) * sizes)
+            self.correct.update(torch.cat(hits).sum())
             self.samples.update(sizes)
-            self.accuracy.update(torch.cat(predictions), torch.cat(labels))
         self.steps.clear()
-        result = shortest(self.loss_sum.compute() / self.samples.compute()), shortest(self.accuracy.compute())
-        for metric in (self.loss_sum, self.samples, self.accuracy):
+        loss, accuracy = (part.compute() / self.samples.compute() for part in (self.loss_sum, self.correct))
+        for metric in (self.loss_sum, self.correct, self.samples):
             metric.reset()
-        return result
+        return shortest(loss), shortest(accuracy.float())
 
 
 def shortest(scalar: Tensor) -> float:

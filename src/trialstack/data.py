@@ -20,9 +20,7 @@ from trialstack.batches import Batch, OrderedMinibatches, Samples, ShuffledMinib
 from trialstack.errors import UserError
 from trialstack.idx import IdxFolder, read_dataset
 from trialstack.images import ImageSpec
-
-EVALUATION_BATCH = 1000
-"""Samples in a minibatch of validation and test: results do not depend on it."""
+from trialstack.sizes import EVALUATION_BATCH, check_sizes
 
 
 class Arrays(NamedTuple):
@@ -111,16 +109,7 @@ class ImageDataModule(LightningDataModule):
             UserError: they do not fit it.
         """
         samples = samples or len(self.val_samples.labels) + len(self.train_samples.labels)
-        if self.val_size >= samples:
-            raise UserError(
-                f"data.val_size < {samples} must hold (the training set of {self.dataset}), got {self.val_size}; "
-                f"try data.val_size={samples // 10}"
-            )
-        if self.batch_size > samples - self.val_size:
-            raise UserError(
-                f"data.batch_size <= {samples - self.val_size} must hold (the training samples of {self.dataset}), "
-                f"got {self.batch_size}; try data.batch_size={min(32, samples - self.val_size)}"
-            )
+        check_sizes(self.dataset, samples, self.val_size, self.batch_size)
 
     def _check_augment(self) -> None:
         if self.augment is None:

@@ -16,11 +16,10 @@ def check_devices(accelerator: str, devices: Any) -> None:
     Raises:
         UserError: there are none of that kind, or fewer.
     """
-    gpus = torch.cuda.device_count()
-    if accelerator in ("gpu", "cuda") and not gpus and not torch.backends.mps.is_available():
-        raise UserError(
-            f"trainer.accelerator={accelerator} needs a GPU that torch can use, found none; try trainer=cpu"
-        )
+    gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+    if {"gpu": not gpus and not mps, "cuda": not gpus, "mps": not mps}.get(accelerator):
+        needed = "a GPU that torch can use" if accelerator != "mps" else "a GPU of Apple's"
+        raise UserError(f"trainer.accelerator={accelerator} needs {needed}, found none; try trainer=cpu")
     kind, there = ("GPUs", gpus) if gpus and accelerator != "cpu" else ("CPU cores", os.cpu_count() or 1)
     wanted = max(devices) + 1 if isinstance(devices, list) else devices
     if isinstance(wanted, int) and wanted > there:

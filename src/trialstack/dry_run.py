@@ -13,13 +13,14 @@ from torch.nn.functional import cross_entropy
 
 from trialstack.build import build
 from trialstack.capacity import trial_bytes, trials_that_fit
-from trialstack.chunks import ShuffledChunks, epoch_steps
+from trialstack.chunks import ShuffledChunks
 from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
 from trialstack.datasets import Datasets
 from trialstack.devices import check_devices
 from trialstack.models import MLP
 from trialstack.quiet import quiet
+from trialstack.sizes import epoch_steps
 from trialstack.stack import Stack
 from trialstack.stacking import Planned, plan
 from trialstack.tables import table

@@ -17,6 +17,9 @@ class UserError(CompactHydraException):
     The message is one line that names the rule, the value and the remedy.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # what it quotes may have several
+
 
 class CannotWrite(UserError):
     """The disk is full or cannot be written."""
@@ -42,6 +45,12 @@ def cannot_write(error: OSError, folder: Path) -> str:
     """Return what cannot be written (`folder`, if `error` does not say), why, and the remedy."""
     remedy = "make room there" if error.errno in _FULL else "make it writable"
     return f"cannot write {os.path.relpath(error.filename or folder)}: {error.strerror}; {remedy}"
+
+
+def quoted(value: object) -> str:
+    """Return a value of a config for a message, a long one shortened."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def reason(error: Exception) -> str:

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import (
 
 from trialstack.batches import Samples
 from trialstack.classifier import Classifier, shortest
-from trialstack.data import EVALUATION_BATCH
+from trialstack.sizes import EVALUATION_BATCH
 
 
 @dataclass(frozen=True)

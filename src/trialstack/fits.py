@@ -17,7 +17,7 @@ from trialstack import tables
 from trialstack.account import Account
 from trialstack.capacity import trials_that_fit
 from trialstack.checkpoints import BestAndLast, WholeFiles
-from trialstack.chunks import ShuffledChunks, epoch_steps
+from trialstack.chunks import ShuffledChunks
 from trialstack.classifier import Classifier, hyperparameters
 from trialstack.data import ImageDataModule
 from trialstack.datasets import Datasets
@@ -26,6 +26,7 @@ from trialstack.errors import UNWRITABLE, CannotWrite, Diverged, Interrupted, Us
 from trialstack.folders import resume_command
 from trialstack.history import Recorder
 from trialstack.runs import Run
+from trialstack.sizes import check_limits, epoch_steps
 from trialstack.stack_checkpoint import StackCheckpoint, StackFile
 from trialstack.stacked import StackedClassifier
 from trialstack.stacking import divided
@@ -107,6 +108,8 @@ class Fit:
             trainer = self._trainer()
             with self.account.measure("data"):
                 data = self.datasets.load(self.config["data"], self.config["seed"], trainer)
+            minibatches = -(-len(data.train_samples.labels) // data.batch_size)
+            check_limits(self.config["trainer"], minibatches, len(data.val_dataloader()))
             self._leave(self.capacity(data))
             classifiers = self._classifiers(data)
             if not classifiers:

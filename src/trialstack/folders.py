@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.atomic import replaced
 from trialstack.cli import AT_END, end, unwritable
 from trialstack.errors import Interrupted, UserError
-from trialstack.rules import check, resolved
+from trialstack.rules import check, check_folder, check_options, resolved
 
 LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
 """Where run folders are found."""
@@ -123,7 +123,8 @@ def discard(folder: Path) -> None:
 
 def _check_job(config: DictConfig, folder: Path) -> None:
     if "folder" in config:
-        job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        check_folder(config)
+        job = config.copy()
         OmegaConf.update(job, "folder", str(folder))
         values = resolved(job)
         check(values)
@@ -131,14 +132,18 @@ def _check_job(config: DictConfig, folder: Path) -> None:
             raise UserError("dry_run=true must be on the command line, got it from a config file; remove it there")
         if values.get("sweep") is not None:
             raise UserError(f"sweep={values['sweep']} names a sweep, got a single run; add -m, or leave it out")
+        from trialstack.rehearsal import rehearse  # torch, from here on
+
+        rehearse([values])
 
 
 def in_place(arguments: list[str]) -> list[str]:
     """Point Hydra at the folder of `resume=FOLDER`, if the command line has it, and keep the files there.
 
     Raises:
-        UserError: FOLDER is no run folder, or the command line changes more than the trainer.
+        UserError: FOLDER is no run folder, or the command line changes more than the trainer; an option has no name.
     """
+    check_options(arguments)
     if "dry_run=true" in map(str.lower, arguments) and not {"-m", "--multirun"} & set(arguments):
         return [*arguments, "--multirun"]  # a run is a sweep of one
     resume = next((a for a in arguments if a.startswith("resume=") and a != "resume=null"), None)

@@ -1,36 +1,80 @@
-"""What a config's values must be, checked before torch is loaded.
+"""What a config's keys must be, checked before torch is loaded and before anything is written.
 
-Rules that need the data (such as `data.val_size` against the training set) stand where the data is known.
+What only a class of torch, of Lightning or of the user's own can say is asked in `rehearsal`.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import psutil
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trialstack.errors import UserError
+from trialstack.errors import UserError, quoted
 from trialstack.objective import OBJECTIVES
+from trialstack.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
+from trialstack.unread import check_read, refers
+
+
+class Range(NamedTuple):
+    """What a type of number can hold, apart from 0."""
+
+    low: float
+    high: float
+    text: str
+
+
+FLOAT32 = Range(2.0**-126, (2 - 2.0**-23) * 2.0**127, "float32 holds sizes from 1.2e-38 to 3.4e38")
+INT64 = Range(1, 2**63 - 1, "64 bits hold up to 9.2e18")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`KEY must be MUST`; `remedy` is an override that is right."""
+    """`KEY must be MUST`; `remedy` is an override that is right.
+
+    Attributes:
+        needed: a config without the key cannot be used: nothing else says what it would be.
+        range: of numbers.
+    """
 
     must: str
     holds: Callable[[Any], bool]
     remedy: str
+    needed: bool = False
+    range: Range | None = None
+
+    def broken(self, key: str, value: Any) -> str | None:
+        """Return what is wrong with a key's value, None if nothing is."""
+        beyond = ""
+        if self.range is not None and type(value) in (int, float) and value != 0:
+            beyond = "" if self.range.low <= abs(value) <= self.range.high else f" ({self.range.text})"
+        if not beyond and self.holds(value):
+            return None
+        return f"{key} must be {self.must}{beyond}, got {quoted(value)}; try {key}={self.remedy}"
+
+
+def _needed(rule: Rule) -> Rule:
+    return replace(rule, needed=True)
+
+
+def _or_null(rule: Rule) -> Rule:
+    return replace(rule, must=f"{rule.must}, or null", holds=lambda x: x is None or rule.holds(x))
 
 
 def _whole(low: int, remedy: str, high: int | None = None) -> Rule:
     must = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
-    return Rule(must, lambda x: type(x) is int and low <= x and (high is None or x <= high), remedy)
+    return Rule(must, lambda x: type(x) is int and low <= x and (high is None or x <= high), remedy, range=INT64)
 
 
 def _number(must: str, holds: Callable[[float], bool], remedy: str) -> Rule:
-    return Rule(f"a number {must}", lambda x: type(x) in (int, float) and math.isfinite(x) and holds(x), remedy)
+    return Rule(f"a number {must}", lambda x: type(x) in (int, float) and holds(x), remedy, range=FLOAT32)
 
 
 def _one_of(*options: str) -> Rule:
@@ -45,6 +89,10 @@ def _not_negative(remedy: str) -> Rule:
     return _number("of at least 0", lambda x: x >= 0, remedy)
 
 
+def _positive(remedy: str) -> Rule:
+    return _number("above 0", lambda x: x > 0, remedy)
+
+
 def _probability(remedy: str) -> Rule:
     return _number("from 0 up to, but not including, 1", lambda x: 0 <= x < 1, remedy)
 
@@ -54,11 +102,12 @@ def _fraction_or_count(remedy: str) -> Rule:
         "a whole number of minibatches from 0, or a part of them from 0.0 to 1.0",
         lambda x: (type(x) is int and x >= 0) or (type(x) is float and 0 <= x <= 1),
         remedy,
+        range=INT64._replace(low=0),
     )
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 1
+def _class(remedy: str) -> Rule:
+    return Rule("the dotted name of a class", lambda x: isinstance(x, str) and _DOTTED.fullmatch(x) is not None, remedy)
 
 
 def _is_devices(value: Any) -> bool:
@@ -68,75 +117,195 @@ def _is_devices(value: Any) -> bool:
 
 
 def _is_widths(value: Any) -> bool:
-    return isinstance(value, list) and all(type(width) is int and width >= 1 for width in value)
+    return isinstance(value, list) and all(type(width) is int and 1 <= width <= INT64.high for width in value)
 
+
+def _is_time(value: Any) -> bool:
+    """Tell what Lightning's Timer takes, and is above 0."""
+    if isinstance(value, dict):
+        try:
+            return timedelta(**value) > timedelta(0)
+        except (TypeError, OverflowError):
+            return False
+    return (
+        isinstance(value, str) and _TIME.fullmatch(value.strip()) is not None and any(x in value for x in "123456789")
+    )
+
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_NO_NAME = re.compile(r"|null|true|false|[-+.\d].*", re.IGNORECASE)
+_TIME = re.compile(r"\d{1,6}:\d\d:\d\d:\d\d")
+
+PRECISIONS = (
+    "32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "32", "64", "16", "bf16",
+)  # fmt: skip
+"""Lightning's, apart from those of NVIDIA's Transformer Engine."""
+
+INITIALIZERS = (
+    "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "trunc_normal", "orthogonal", "uniform",
+    "normal", "eye", "ones", "zeros",
+)  # fmt: skip
+"""Of torch.nn.init, those that make a matrix and need no argument."""
+
+GROUPS = {
+    "data": "digits",
+    "model": "mlp300",
+    "optimizer": "sgd",
+    "schedule": "constant",
+    "engine": "auto",
+    "trainer": "auto",
+    "logger": "none",
+    "callbacks": "none",
+}
+"""Config groups, with an option that is right."""
 
 RULES: dict[str, Rule] = {
-    "seed": _whole(0, "1", high=2**32 - 1),
-    "objective": _one_of(*OBJECTIVES),
-    "test": _flag("true"),
-    "sweep": Rule(
-        "a name without /", lambda x: x is None or (str(x) not in ("", ".", "..") and "/" not in str(x)), "lr"
+    "seed": _needed(_whole(0, "1", high=2**32 - 1)),
+    "objective": _needed(_one_of(*OBJECTIVES)),
+    "test": _needed(_flag("true")),
+    "resume": _needed(Rule("a run folder, or null", lambda x: x is None or isinstance(x, str | int), "null")),
+    "sweep": _needed(
+        Rule("a name without /", lambda x: x is None or (str(x) not in ("", ".", "..") and "/" not in str(x)), "lr")
     ),
-    "dry_run": _flag("true"),
-    "on_error": _one_of("continue", "stop"),
-    "retry": Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged"),
-    "data.root": Rule("a folder", lambda x: isinstance(x, str) and x != "", "data"),
-    "data.batch_size": _whole(1, "32"),
+    "dry_run": _needed(_flag("true")),
+    "on_error": _needed(_one_of("continue", "stop")),
+    "retry": _needed(Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged")),
+    "folder": _needed(Rule("a folder", lambda x: isinstance(x, str), "${hydra:runtime.output_dir}")),
+    "data._target_": _needed(_class("trialstack.data.Digits")),
+    "data.batch_size": _needed(_whole(1, "32")),
     "data.val_size": _whole(1, "300"),
     "data.normalize": _one_of("unit", "standard"),
+    "data.root": Rule("a folder", lambda x: isinstance(x, str) and x.isprintable() and x != "", "data"),
     "data.download": _flag("true"),
     "data.augment": Rule(
         "a list of transforms, each with a _target_",
         lambda x: x is None or (isinstance(x, list) and all(isinstance(t, dict) and "_target_" in t for t in x)),
         "null",
     ),
-    "engine.name": _one_of("auto", "stacked", "eager"),
+    "model._target_": _needed(_class("trialstack.models.MLP")),
+    "engine.name": _needed(_one_of("auto", "stacked", "eager")),
     "engine.steps_per_execution": _whole(1, "64"),
-    "engine.max_stack": Rule("a whole number of at least 1, or null", lambda x: x is None or _is_count(x), "64"),
+    "engine.max_stack": _or_null(_whole(1, "64")),
+    "optimizer._target_": _needed(_class("torch.optim.SGD")),
     "optimizer.lr": _not_negative("0.01"),
-    "optimizer.momentum": _not_negative("0.9"),
+    "optimizer.momentum": _number("from 0 to 1", lambda x: 0 <= x <= 1, "0.9"),
+    "optimizer.dampening": _number("from 0 to 1", lambda x: 0 <= x <= 1, "0.0"),
     "optimizer.weight_decay": _not_negative("0.0"),
     "optimizer.nesterov": _flag("false"),
-    "optimizer.eps": _number("above 0", lambda x: x > 0, "1e-7"),
-    "optimizer.betas": Rule(
-        "two numbers from 0 up to, but not including, 1",
-        lambda x: isinstance(x, list) and len(x) == 2 and all(type(b) in (int, float) and 0 <= b < 1 for b in x),
-        "[0.9,0.999]",
-    ),
-    "schedule.name": _one_of("constant", "cosine", "step", "onecycle"),
+    "optimizer.maximize": _flag("false"),
+    "optimizer.amsgrad": _flag("false"),
+    "optimizer.decoupled_weight_decay": _flag("false"),
+    "optimizer.capturable": _flag("false"),
+    "optimizer.differentiable": _flag("false"),
+    "optimizer.foreach": _or_null(_flag("null")),
+    "optimizer.fused": _or_null(_flag("null")),
+    "schedule.name": _needed(_one_of("constant", "cosine", "step", "onecycle")),
     "schedule.warmup_epochs": _not_negative("0.5"),
     "schedule.eta_min": _not_negative("0.0"),
     "schedule.step_size": _whole(1, "10"),
-    "schedule.gamma": _number("above 0", lambda x: x > 0, "0.1"),
-    "schedule.max_lr": _number("above 0", lambda x: x > 0, "0.1"),
+    "schedule.gamma": _positive("0.1"),
+    "schedule.max_lr": _positive("0.1"),
     "schedule.pct_start": _number("between 0 and 1", lambda x: 0 < x < 1, "0.3"),
-    "schedule.div_factor": _number("above 0", lambda x: x > 0, "25.0"),
-    "schedule.final_div_factor": _number("above 0", lambda x: x > 0, "1e4"),
-    "trainer.accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
-    "trainer.devices": Rule("a whole number of at least 1, a list of device numbers, or auto", _is_devices, "1"),
-    "trainer.max_epochs": _whole(1, "30"),
-    "trainer.limit_train_batches": _fraction_or_count("1.0"),
-    "trainer.limit_val_batches": _fraction_or_count("1.0"),
-    "trainer.check_val_every_n_epoch": _whole(1, "1"),
+    "schedule.div_factor": _positive("25.0"),
+    "schedule.final_div_factor": _positive("1e4"),
+    "trainer.accelerator": _needed(_one_of("auto", "cpu", "gpu", "cuda", "mps")),
+    "trainer.devices": _needed(
+        Rule("a whole number of at least 1, a list of device numbers, or auto", _is_devices, "1")
+    ),
+    "trainer.strategy": _needed(Rule("the name of a strategy of Lightning", lambda x: isinstance(x, str), "auto")),
+    "trainer.precision": _needed(
+        Rule(f"one of {', '.join(PRECISIONS)}", lambda x: str(x) in PRECISIONS, PRECISIONS[0])
+    ),
+    "trainer.max_epochs": _needed(_whole(1, "30")),
+    "trainer.max_time": _or_null(Rule("a time above 0 as DD:HH:MM:SS", _is_time, "00:01:00:00")),
+    "trainer.limit_train_batches": _needed(_fraction_or_count("1.0")),
+    "trainer.limit_val_batches": _needed(_fraction_or_count("1.0")),
+    "trainer.overfit_batches": _fraction_or_count("0.0"),
+    "trainer.check_val_every_n_epoch": _needed(_whole(1, "1")),
     "trainer.profiler": Rule(
         "simple, advanced, pytorch or null", lambda x: x in (None, "simple", "advanced", "pytorch"), "simple"
     ),
-    "trainer.fast_dev_run": Rule(
-        "true, false or a number of minibatches", lambda x: type(x) is bool or (type(x) is int and x >= 0), "true"
+    "trainer.fast_dev_run": _needed(
+        Rule("true, false or a number of minibatches", lambda x: type(x) is bool or (type(x) is int and x >= 0), "true")
+    ),
+    "trainer.deterministic": Rule("true, false or warn", lambda x: type(x) is bool or x == "warn", "false"),
+    "trainer.gradient_clip_val": _or_null(_not_negative("1.0")),
+    "trainer.gradient_clip_algorithm": _or_null(_one_of("norm", "value")),
+    "trainer.accumulate_grad_batches": _whole(1, "1"),
+    "trainer.val_check_interval": Rule(
+        "a whole number of minibatches of at least 1, or a part of them above 0.0 and up to 1.0",
+        lambda x: x is None or (type(x) is int and x >= 1) or (type(x) is float and 0 < x <= 1),
+        "1.0",
+    ),
+    "trainer.max_steps": Rule(
+        "a whole number of at least 1, or -1 for no limit", lambda x: type(x) is int and (x == -1 or x >= 1), "-1"
+    ),
+    "trainer.log_every_n_steps": _or_null(_whole(0, "50")),
+    "trainer.sync_batchnorm": _flag("false"),
+    "trainer.detect_anomaly": _flag("false"),
+    "trainer.inference_mode": _flag("true"),
+}
+"""By key; a key of the config itself, of `data`, `model`, `engine` and `schedule` that is not here is not read."""
+
+ADAM_RULES: dict[str, Rule] = {
+    "optimizer.eps": _positive("1e-7"),
+    "optimizer.betas": Rule(
+        "two numbers with a point, from 0.0 up to, but not including, 1.0",
+        lambda x: isinstance(x, list) and len(x) == 2 and all(type(b) is float and 0 <= b < 1 for b in x),
+        "[0.9,0.999]",
     ),
 }
 
 MLP_RULES: dict[str, Rule] = {
-    "model.hidden": Rule("a list of whole numbers of at least 1, one a hidden layer", _is_widths, "[300,100]"),
+    "model.hidden": _needed(Rule("a list of whole numbers of at least 1, one a hidden layer", _is_widths, "[300,100]")),
     "model.dropout": _probability("0.2"),
     "model.activation": _one_of("relu", "tanh", "gelu"),
-    "model.init": Rule("the name of an initializer of torch.nn.init", lambda x: isinstance(x, str), "xavier_uniform"),
+    "model.init": _one_of(*INITIALIZERS),
 }
+
+SCHEDULES = {
+    "constant": ("warmup_epochs",),
+    "cosine": ("eta_min", "warmup_epochs"),
+    "step": ("step_size", "gamma", "warmup_epochs"),
+    "onecycle": ("max_lr", "pct_start", "div_factor", "final_div_factor"),
+}
+"""What each schedule reads, and needs."""
+
+LAYERS = 1000
+"""Hidden layers at most: fully connected ones without shortcuts have stopped learning long before."""
+
+OURS = {
+    "logger": "try logger=none",
+    "callbacks": "try callbacks=none",
+    "default_root_dir": "try hydra.run.dir",
+    "enable_checkpointing": "leave it out",
+    "barebones": "leave it out",
+}
+"""Arguments of the Trainer that are no keys of `trainer`, and what is in their place."""
+
+MONITOR = _or_null(_one_of("val/loss", "val/acc", "train/loss", "train/acc", "lr"))
+"""What callbacks can watch."""
+
+EARLY_STOPPING_RULES = {
+    "monitor": _one_of("val/loss", "val/acc", "train/loss", "train/acc", "lr"),
+    "mode": _one_of("min", "max"),
+    "patience": _whole(0, "5"),
+    "min_delta": _number("of any size", lambda x: True, "0.0"),
+    "stopping_threshold": _or_null(_number("of any size", lambda x: True, "0.9")),
+    "divergence_threshold": _or_null(_number("of any size", lambda x: True, "10.0")),
+}
+
+TOP_KEYS = {key for key in RULES if "." not in key} | set(GROUPS)
+READ_KEYS = {*RULES, *ADAM_RULES, *MLP_RULES}
+
+FOLDER = "${hydra:runtime.output_dir}"
+"""What `folder` must be: it is for other keys to refer to."""
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
     """Return a composed config as plain values, its interpolations resolved, without its `hydra` node.
+
+    Keys that are there only for interpolations to refer to are left out.
 
     Raises:
         UserError: a value is missing or cannot be interpolated.
@@ -144,7 +313,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     values = {}
     try:
         for key in config:
-            if key != "hydra":
+            if key != "hydra" and (key in TOP_KEYS or not _interpolated(config, str(key))):
                 value = config[key]
                 is_group = isinstance(value, Container)
                 values[str(key)] = (
@@ -155,33 +324,196 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return values
 
 
-def check(values: Mapping[str, Any]) -> None:
-    """Check a resolved config; keys that it lacks are not missed.
+def _interpolated(config: DictConfig, key: str) -> bool:
+    """Tell whether an interpolation refers to a key, in the config or in Hydra's."""
+    return any(refers(part, key) for part in (config, HydraConfig.instance().cfg) if part is not None)
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Check that a command line chooses options of groups by name, which Hydra takes for granted.
 
     Raises:
-        UserError: a value breaks its rule.
+        UserError: one is null, a number, or true or false.
     """
+    for argument in arguments:
+        group, _, option = argument.lstrip("+").partition("=")
+        if group in GROUPS and any(_NO_NAME.fullmatch(name.strip()) for name in option.split(",")):
+            raise UserError(f"{group} must be the name of an option, got {argument}; try {group}={GROUPS[group]}")
+
+
+def check_folder(config: DictConfig) -> None:
+    """Check that a config's `folder` is Hydra's, which a trial writes to whatever stands there.
+
+    Raises:
+        UserError: it is another.
+    """
+    folder = OmegaConf.to_container(OmegaConf.masked_copy(config, ["folder"]), resolve=False)
+    if folder != {"folder": FOLDER}:
+        got = folder.get("folder") if isinstance(folder, dict) else None
+        raise UserError(f"folder must be {FOLDER}, got {quoted(got)}; try hydra.run.dir={got}, with -m hydra.sweep.dir")
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Check a resolved config.
+
+    Raises:
+        UserError: a value breaks its rule, is missing, or is read by nothing.
+    """
+    for group, option in GROUPS.items():
+        if not isinstance(values.get(group), dict):
+            raise UserError(f"{group} must be a group of keys, got {quoted(values.get(group))}; try {group}={option}")
     _check(values, RULES)
-    if values["model"].get("_target_") == "trialstack.models.MLP":
-        _check(values, MLP_RULES)
-    trainer, schedule, optimizer = values["trainer"], values["schedule"], values["optimizer"]
-    if values["objective"].startswith("val/") and not trainer["limit_val_batches"]:
+    check_read(values, (*TOP_KEYS, *READ_KEYS))
+    check_read(values["engine"], _keys("engine"), "engine.")
+    _check_schedule(values)
+    _check_optimizer(values)
+    _check_validation(values)
+    _check_trainer(values["trainer"])
+    _check_data(values)
+    _check_network(values)
+    for group in ("callbacks", "logger"):
+        _check_parts(group, values[group])
+    _check_callbacks(values)
+
+
+def _check_schedule(values: Mapping[str, Any]) -> None:
+    schedule, epochs = values["schedule"], values["trainer"]["max_epochs"]
+    name = schedule["name"]
+    for key in SCHEDULES[name]:
+        if key not in schedule:
+            raise UserError(f"schedule.name={name} needs schedule.{key}, got none; try schedule={name}")
+    check_read(schedule, ("name", *SCHEDULES[name]), "schedule.", f"schedule={name} does not read")
+    if schedule.get("warmup_epochs", 0) >= epochs:
         raise UserError(
-            f"objective={values['objective']} needs validation, got trainer.limit_val_batches=0; "
-            "try objective=train/loss"
-        )
-    if not trainer["limit_train_batches"]:
-        raise UserError("trainer.limit_train_batches must be above 0, got 0: nothing would be trained; try 1.0")
-    if schedule.get("warmup_epochs", 0) >= trainer["max_epochs"]:
-        raise UserError(
-            f"schedule.warmup_epochs < {trainer['max_epochs']} must hold (trainer.max_epochs), got "
+            f"schedule.warmup_epochs < {epochs} must hold (trainer.max_epochs), got "
             f"{schedule['warmup_epochs']}; try schedule.warmup_epochs=0.5"
         )
+
+
+def _check_optimizer(values: Mapping[str, Any]) -> None:
+    optimizer = values["optimizer"]
+    if optimizer["_target_"] in ("torch.optim.Adam", "torch.optim.AdamW"):
+        _check(values, ADAM_RULES)
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0, got 0; try optimizer.momentum=0.9")
+    largest = _log10_of_largest_factor(optimizer, values["schedule"], values["trainer"]["max_epochs"])
+    if largest > math.log10(FLOAT32.high):
+        raise UserError(
+            "the learning rate, with what multiplies it (schedule.*, optimizer.weight_decay, 1 / (1 - betas[0])), must "
+            f"be at most 3.4e38, all that float32 holds, got 1e{largest:.0f}; try optimizer.lr=0.01 schedule=constant"
+        )
+
+
+def _log10_of_largest_factor(optimizer: Mapping[str, Any], schedule: Mapping[str, Any], epochs: int) -> float:
+    """What a gradient or a weight is multiplied by at most, in one step."""
+    rates = [optimizer.get("lr", 0), schedule.get("eta_min", 0), schedule.get("max_lr", 0)]
+    largest = max((math.log10(rate) for rate in rates if rate), default=-math.inf)
+    if schedule["name"] == "step":
+        largest += max(0.0, math.log10(schedule["gamma"])) * ((epochs - 1) // schedule["step_size"])
+    if schedule["name"] == "onecycle":
+        first = -math.log10(schedule["div_factor"])
+        largest += max(0.0, first, first - math.log10(schedule["final_div_factor"]))
+    beta = (
+        optimizer["betas"][0]
+        if optimizer["_target_"] in ("torch.optim.Adam", "torch.optim.AdamW") and "betas" in optimizer
+        else 0.0
+    )
+    return largest + max(-math.log10(1 - beta), math.log10(max(1.0, optimizer.get("weight_decay", 0))))
+
+
+def _check_validation(values: Mapping[str, Any]) -> None:
+    """The objective must be measured once at least."""
+    objective, trainer = values["objective"], values["trainer"]
+    if not objective.startswith("val/"):
+        return
+    if not trainer["limit_val_batches"]:
+        raise UserError(
+            f"objective={objective} needs validation, got trainer.limit_val_batches=0; try objective=train/loss"
+        )
+    every, epochs = trainer["check_val_every_n_epoch"], trainer["max_epochs"]
+    if every > epochs and not trainer["fast_dev_run"]:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch <= {epochs} must hold (trainer.max_epochs) for objective={objective}, "
+            f"got {every}; try trainer.check_val_every_n_epoch=1"
+        )
+
+
+def _check_trainer(trainer: Mapping[str, Any]) -> None:
+    for key, instead in OURS.items():
+        if key in trainer:
+            raise UserError(f"trainer.{key} is for trialstack to say, got {quoted(trainer[key])}; {instead}")
+    if not trainer["limit_train_batches"]:
+        raise UserError("trainer.limit_train_batches must be above 0, got 0: nothing would be trained; try 1.0")
+    if trainer.get("min_epochs") is not None and trainer["min_epochs"] > trainer["max_epochs"]:
+        raise UserError(
+            f"trainer.min_epochs <= {trainer['max_epochs']} must hold (trainer.max_epochs), got "
+            f"{trainer['min_epochs']}; leave it out"
+        )
+
+
+def _check_data(values: Mapping[str, Any]) -> None:
+    """What is known of this project's datasets; other ones are checked when they are read."""
+    data = values["data"]
+    dataset = DATASETS.get(data["_target_"])
+    if dataset is None:
+        return
+    read = _keys("data") - (set() if dataset.downloads else {"root", "download"})
+    check_read(data, read, "data.", f"{data['_target_']} does not read")
+    val_size, batch_size = data.get("val_size", 5000), data["batch_size"]
+    check_sizes(dataset.name, dataset.samples, val_size, batch_size)
+    check_limits(values["trainer"], -(-(dataset.samples - val_size) // batch_size), -(-val_size // EVALUATION_BATCH))
+
+
+def _check_network(values: Mapping[str, Any]) -> None:
+    """An MLP must fit into this machine: on any device, its first weights and its checkpoints are in there."""
+    model = values["model"]
+    if model["_target_"] != "trialstack.models.MLP":
+        return
+    _check(values, MLP_RULES)
+    check_read(model, ["_target_", *(key.partition(".")[2] for key in MLP_RULES)], "model.", "MLP does not read")
+    if len(model["hidden"]) > LAYERS:
+        raise UserError(
+            f"model.hidden must have at most {LAYERS} layers, got {len(model['hidden'])}; try model.hidden=[300,100]"
+        )
+    dataset = DATASETS.get(values["data"]["_target_"])
+    inputs, classes = (dataset.pixels, dataset.classes) if dataset else (1, 1)
+    widths = [inputs, *model["hidden"], classes]
+    parameters = sum(before * after + after for before, after in pairwise(widths))
+    needed, there = 2 * 4 * parameters, psutil.virtual_memory().total
+    if needed > there:
+        raise UserError(
+            f"model.hidden={quoted(model['hidden'])} has {parameters:.3g} parameters: they and a checkpoint take "
+            f"{needed / 2**30:.3g} GiB, this machine has {there / 2**30:.3g}; try model.hidden=[300,100]"
+        )
+
+
+def _check_parts(group: str, parts: Mapping[str, Any]) -> None:
+    for name, part in parts.items():
+        if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):
+            raise UserError(
+                f"{group}.{name} must have a _target_, the name of a class, got {quoted(part)}; try ~{group}.{name}"
+            )
+
+
+def _check_callbacks(values: Mapping[str, Any]) -> None:
+    """What Lightning's callbacks watch must be measured."""
+    for name, callback in values["callbacks"].items():
+        if not callback["_target_"].startswith("lightning."):
+            continue
+        prefix, rules = f"callbacks.{name}.", {"monitor": MONITOR}
+        if callback["_target_"].endswith(".EarlyStopping"):
+            rules |= EARLY_STOPPING_RULES
+        _check({prefix[:-1]: callback}, {f"{prefix}{key}": rule for key, rule in rules.items()})
+        monitor = callback.get("monitor")
+        if str(monitor).startswith("val/") and not values["trainer"]["limit_val_batches"]:
+            raise UserError(
+                f"{prefix}monitor={monitor} needs validation, got trainer.limit_val_batches=0; try "
+                f"{prefix}monitor=train/loss"
+            )
 
 
 PREDICTION_RULES: dict[str, Rule] = {
+    "data.root": _or_null(RULES["data.root"]),
     "accelerator": _one_of("auto", "cpu", "gpu"),
     "index": Rule(
         "a list of sample numbers from 0",
@@ -206,16 +538,30 @@ def check_request(config: DictConfig) -> None:
     Raises:
         UserError: a value breaks its rule, or not exactly one of `index` and `images` is given.
     """
-    values = OmegaConf.to_container(config, resolve=True)
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    check_read(values, ("run", "data", *PREDICTION_RULES))
+    check_read(values["data"], ("root",), "data.")
     _check(values, PREDICTION_RULES)
     if "index" in config and bool(config.index) == bool(config.images):
         got = "both" if config.index else "neither"
         raise UserError(f"either index=[0,1,2] or images=[a.png,...] is needed, got {got}")
+    folder = Path(str(values.get("output") or "")).parent
+    if not folder.is_dir():
+        raise UserError(f"cannot write output={values['output']}: there is no folder {folder}; try output=labels.csv")
 
 
 def _check(values: Any, rules: Mapping[str, Rule]) -> None:
     for key, rule in rules.items():
         group, _, name = key.rpartition(".")
         scope = values.get(group) or {} if group else values
-        if name in scope and not rule.holds(scope[name]):
-            raise UserError(f"{key} must be {rule.must}, got {scope[name]!r}; try {key}={rule.remedy}")
+        if name in scope:
+            broken = rule.broken(key, scope[name])
+            if broken is not None:
+                raise UserError(broken)
+        elif rule.needed:
+            raise UserError(f"{key} must be {rule.must}, got none; try {key}={rule.remedy}")
+
+
+def _keys(group: str) -> set[str]:
+    """The keys of a group that have rules."""
+    return {key.partition(".")[2] for key in RULES if key.startswith(f"{group}.")}

@@ -29,11 +29,13 @@ def build_schedule(
     """
     name = config["name"]
     if name == "onecycle":
+        pct_start = config["pct_start"]
         return OneCycleLR(
             optimizer,
             max_lr=config["max_lr"],
             total_steps=total_steps,
-            pct_start=config["pct_start"],
+            # torch divides by the steps in which the rate rises, less one
+            pct_start=pct_start * (1 + 1e-9) if pct_start * total_steps == 1 else pct_start,
             div_factor=config["div_factor"],
             final_div_factor=config["final_div_factor"],
             cycle_momentum=False,

@@ -23,7 +23,7 @@ from trialstack.folders import discard, locked, refuse_links
 from trialstack.hydra_internals import JobReturn, JobStatus, outcome
 from trialstack.jobs import Job
 from trialstack.results import KEPT, Result
-from trialstack.rules import check
+from trialstack.rules import check, check_folder
 from trialstack.sweep_index import FILES, Indexed, SweepIndex, varying
 from trialstack.trials import Trial, check_in_sweep
 
@@ -81,6 +81,7 @@ def sweep(
     """
     members = []
     for config in configs:
+        check_folder(config)
         job = Job(config, context, task_function)
         values = job.values()
         check(values)
@@ -92,8 +93,13 @@ def sweep(
             raise UserError(f"{key} must be the same in all trials, got {', '.join(chosen)}; sweep once for each")
     folder = Path(str(master.hydra.sweep.dir))
     with _brief():
+        wanted = Sweep(folder, members, master)
+        if wanted.left:
+            from trialstack.rehearsal import rehearse  # torch, from here on
+
+            rehearse([member.values for member in wanted.left])
         if master.dry_run:
-            print(Sweep(folder, members, master).described())
+            print(wanted.described())
             return [JobReturn(overrides=member.job.overrides, status=JobStatus.COMPLETED) for member in members]
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
 from trialstack.folders import composed, holds_run, lock_folder, refuse_links, remember
-from trialstack.rules import check, resolved
+from trialstack.rules import TOP_KEYS, check, check_folder, resolved
 from trialstack.sweep_index import content, shown
 
 
@@ -54,10 +54,14 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     Raises:
         UserError: a value breaks its rule, or `folder` holds a run already.
     """
+    if not (conf / "train.yaml").is_file():
+        raise UserError(
+            f"{conf / 'train.yaml'} does not exist: configs are looked for in the working folder; run in a clone of "
+            "trialstack, or pass compose_trial(..., conf=Path(FOLDER)), its conf/"
+        )
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        config = compose("train", [*overrides, f"folder={folder}"])
-    values = resolved(config)
-    check(values)
+        config = compose("train", [*overrides])
+    values = _checked(config, folder)
     if holds_run(folder):
         raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
     remember(folder, config, overrides)
@@ -72,8 +76,7 @@ def resume_trial(folder: Path) -> Trial:
     """
     config = composed(folder)
     refuse_links(folder)
-    config.folder = str(folder)
-    return Trial(resolved(config), folder, resume=True)
+    return Trial(_checked(config, folder, resume=True), folder, resume=True)
 
 
 def composed_trial(config: DictConfig) -> Trial:
@@ -88,10 +91,7 @@ def composed_trial(config: DictConfig) -> Trial:
     overrides = tuple(map(str, OmegaConf.to_container(hydra.overrides.task) or ()))
     if config.resume is not None:
         config, overrides = _resumed(config, overrides)
-    config = config.copy()
-    config.folder = str(folder)
-    values = resolved(config)
-    check(values)
+    values = _checked(config, folder, config.resume is not None)
     if hydra.mode == RunMode.MULTIRUN:
         check_in_sweep(values)
     changes = _changes(values) if hydra.mode == RunMode.RUN else None
@@ -127,18 +127,34 @@ def check_in_sweep(values: Mapping[str, Any]) -> None:
         )
 
 
+def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """The values of a config whose trial writes to `folder`, once all that can be checked before the data is right."""
+    check_folder(config)
+    config = config.copy()
+    config.folder = str(folder)
+    values = resolved(config)
+    if resume:  # what is not read was for the command that began the run, in `hydra.run.dir` for example
+        values = {key: value for key, value in values.items() if key in TOP_KEYS}
+    check(values)
+    from trialstack.rehearsal import rehearse  # torch, from here on
+
+    rehearse([values])
+    return values
+
+
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
     """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
-    saved = composed(Path(config.resume))
-    file = Path(config.resume) / ".hydra" / "overrides.yaml"
-    before = OmegaConf.load(file) if file.exists() else ()
+    folder = Path(str(config.resume))
+    saved = composed(folder)
+    file = folder / ".hydra" / "overrides.yaml"
+    before = [*map(str, OmegaConf.to_container(OmegaConf.load(file)) or ())] if file.exists() else []
     before_trainer = saved.trainer.copy()
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key.startswith("trainer."):
             OmegaConf.update(saved, key, OmegaConf.select(config, key), force_add=True)
     epochs = before_trainer.max_epochs
-    if saved.trainer != before_trainer and lock_folder(Path(config.resume)) != Path(config.resume):
+    if saved.trainer != before_trainer and lock_folder(folder) != folder:
         raise UserError(
             f"resume={config.resume} goes on with a trial of a sweep, which is known by its config, got another "
             "trainer.*; leave it out, and sweep with that instead"
