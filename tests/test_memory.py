@@ -6,6 +6,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
     seen: list[list[str]] = []
 
     def watched(original: Callable[..., None]) -> Callable[..., None]:
+        @wraps(original)
         def init(self: Any, *arguments: Any, **named: Any) -> None:
             there.add(self)
             original(self, *arguments, **named)
