@@ -37,7 +37,20 @@ def test_a_run_on_a_full_disk_names_the_folder_and_goes_on_once_there_is_room(co
     assert command("train.py", "resume=a").code == 0
 
 
-def test_a_sweep_on_a_full_disk_names_its_folder(command: Command) -> None:
+def test_a_sweep_whose_disk_gets_full_names_the_command_that_continues_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("trialstack.history.History.write", full)
+    ended = command("train.py", "-m", *QUICK, "seed=1,2", "sweep=s")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert ended.err.startswith("cannot write outputs/sweeps/s/0: No space left on device; make room there, then `py")
+    assert ended.err.endswith("sweep=s` continues\n")
+
+
+def test_a_sweep_that_cannot_begin_on_a_full_disk_names_its_folder(command: Command) -> None:
     with failing(errno.ENOSPC):
         ended = command("train.py", "-m", *QUICK, "sweep=s")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)

@@ -22,7 +22,16 @@ class UserError(CompactHydraException):
 
 
 class CannotWrite(UserError):
-    """The disk is full or cannot be written."""
+    """The disk is full or cannot be written.
+
+    Args:
+        what: cannot be written, why, and the remedy.
+        continues: the command that does once that is done.
+    """
+
+    def __init__(self, what: str, continues: str) -> None:
+        super().__init__(f"{what}, then {continues} continues")
+        self.what = what
 
 
 class Interrupted(Exception):

@@ -178,7 +178,7 @@ class Fit:
                 raise
             text = cannot_write(error, self.runs[0].folder)
             self._fail("interrupted", text)
-            raise CannotWrite(f"{text}, then {self._continues()} continues") from error
+            raise CannotWrite(text, self._continues()) from error
         except Exception as error:
             self._fail("failed", reason(error))
             raise

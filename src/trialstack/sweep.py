@@ -171,6 +171,8 @@ class Sweep:
                 self._report()
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"`{self._command()}` continues") from None
+        except CannotWrite as error:
+            raise CannotWrite(error.what, f"`{self._command()}`") from error
         for member in self.members:
             if member.same_as is not None and member.same_as.returned is not None:
                 member.returned = member.job.returned(outcome(member.same_as.returned))
