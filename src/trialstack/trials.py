@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack import untrusted
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
 from trialstack.folders import composed, holds_run, lock_folder, refuse_links, remember
@@ -127,11 +128,24 @@ def check_in_sweep(values: Mapping[str, Any]) -> None:
         )
 
 
+def _overrides(folder: Path) -> tuple[str, ...]:
+    """What the command line of the run in `folder` changed."""
+    file = folder / ".hydra" / "overrides.yaml"
+    try:
+        overrides = OmegaConf.to_container(untrusted.config(file))
+    except FileNotFoundError:
+        return ()
+    except untrusted.Damaged as problem:
+        raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
+    if not untrusted.conforms(overrides, list[str]):
+        raise UserError(f"{file} is no list of overrides; restore it from a copy of the run")
+    return tuple(map(str, overrides or ()))
+
+
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
     """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
     saved = composed(Path(config.resume))
-    file = Path(config.resume) / ".hydra" / "overrides.yaml"
-    before = OmegaConf.load(file) if file.exists() else ()
+    before = _overrides(Path(config.resume))
     before_trainer = saved.trainer.copy()
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
