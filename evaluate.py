@@ -1,12 +1,14 @@
 """Measure a run's best checkpoint on its test set: `python evaluate.py run=FOLDER`."""
 
 import json
+import sys
 
 import hydra
 from omegaconf import DictConfig
 
 from trialstack.cli import exit_codes, run
-from trialstack.folders import requested_run
+from trialstack.errors import cannot_write
+from trialstack.folders import EVALUATION, requested_run
 from trialstack.rules import check_request
 
 
@@ -25,10 +27,15 @@ def main(config: DictConfig) -> None:
     evaluation = evaluate(classifier, trained.load_data(folder, config.data.root).test_samples.to(device))
     names = classifier.spec.class_names
     print(tables.evaluation_tables(evaluation, names))
-    with replaced(folder / "evaluation.json") as file:
-        file.write_text(json.dumps(evaluation.primitives(names), indent=2) + "\n", encoding="utf-8")
-    figures.save(figures.confusion_figure(evaluation.confusion, names), folder / "evaluation.png")
-    print(f"\nwritten: {folder}/evaluation.json, {folder}/evaluation.png")
+    values, picture = (folder / name for name in EVALUATION)
+    try:
+        with replaced(values) as file:
+            file.write_text(json.dumps(evaluation.primitives(names), indent=2) + "\n", encoding="utf-8")
+        figures.save(figures.confusion_figure(evaluation.confusion, names), picture)
+    except OSError as error:  # what was asked for is shown: exit code 0
+        print(cannot_write(error, folder), file=sys.stderr)
+        return
+    print(f"\nwritten: {values}, {picture}")
 
 
 if __name__ == "__main__":

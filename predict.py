@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from trialstack.cli import exit_codes, run
 from trialstack.errors import UserError
 from trialstack.folders import requested_run
-from trialstack.rules import check_request
+from trialstack.rules import as_list, check_request
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -24,16 +24,17 @@ def main(config: DictConfig) -> None:
 
     device = pick_device(config.accelerator)
     classifier = trained.best_classifier(folder)
-    if config.images:
-        names = list(config.images)
-        pixels = [read_image(Path(file), classifier.spec.shape, config.invert) for file in names]
+    files, numbers = as_list(config.images), as_list(config.index)
+    if files:
+        names = files
+        pixels = [read_image(Path(file), classifier.spec.shape, config.invert) for file in files]
         images = classifier.spec.normalize(torch.stack(pixels))
     else:
-        names = [str(number) for number in config.index]
+        names = [str(number) for number in numbers]
         samples = trained.load_data(folder, config.data.root).test_samples.images
-        if max(config.index) >= len(samples):
-            raise UserError(f"index < {len(samples)} must hold (the test set), got {max(config.index)}")
-        images = samples[list(config.index)]
+        if max(numbers) >= len(samples):
+            raise UserError(f"index < {len(samples)} must hold (the test set), got {max(numbers)}")
+        images = samples[numbers]
     predictions = prediction.predict(classifier, names, images.to(device))
     rows = [[p.image, str(p.label), p.class_name, f"{p.probability:.4f}"] for p in predictions]
     print(tables.table(["Image", "Label", "Class", "Probability"], rows))

@@ -2,7 +2,9 @@
 
 import gzip
 import http.server
+import os
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +95,9 @@ def test_whole_files_are_used_as_they_are(folder: IdxFolder, mirror: Mirror) -> 
         (FILES["images"][:40], "is truncated (40 of 96 bytes)"),
         (b"\0\0", "is truncated (2 bytes)"),
         (FILES["images"][:-1] + b"\xff", "is corrupt (96 bytes"),
-        (b"<html>not found</html>" * 9, "is truncated"),
+        (b"<html>not found</html>" * 9, "is no IDX file of bytes (it begins with b'<htm')"),
+        (b"\0\0\x08\x02" + b"\xff" * 99, "is corrupt (its header speaks of 18,446,744,065,119,617,025 bytes"),
+        (FILES["images"] + b"\0", "is corrupt (more than the 96 bytes"),
     ],
 )
 def test_a_damaged_file_is_named_and_fetched_anew(
@@ -169,3 +173,24 @@ def test_a_folder_that_cannot_be_made_is_reported(folder: IdxFolder, tmp_path: P
     (tmp_path / "root").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         read_dataset("Set", folder, download=True)
+
+
+def test_of_what_unpacks_to_far_more_than_its_header_says_no_more_is_read(folder: IdxFolder) -> None:
+    put(folder, images_gz=gzip.compress(FILES["images"] + bytes(2**26)), labels=FILES["labels"])
+    tracemalloc.start()
+    with pytest.raises(FileNotFoundError, match=r"images\.gz is corrupt \(more than the 96 bytes"):
+        folder.read(download=False)
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["images", "images.gz"])
+def test_what_may_never_end_is_not_read(name: str, folder: IdxFolder) -> None:
+    put(folder, labels=FILES["labels"])
+    os.mkfifo(folder.folder / name)
+    with pytest.raises(FileNotFoundError, match=f"{name} is no regular file"):
+        folder.read(download=False)
+    (folder.folder / name).unlink()
+    (folder.folder / name).symlink_to("/dev/zero")
+    with pytest.raises(FileNotFoundError, match=f"{name} is no regular file"):
+        folder.read(download=False)

@@ -19,6 +19,7 @@ from trialstack.errors import UserError
 from trialstack.measured import Measured
 from trialstack.memory import is_out_of_memory
 from trialstack.objective import improves
+from trialstack.untrusted import opened
 
 
 class Best:
@@ -141,6 +142,7 @@ def load(path: Path, mmap: bool = False) -> Any:
         UserError: there is none, or it is damaged.
     """
     try:
+        opened(path).close()
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         if path.with_name("stack.ckpt").exists():

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack import untrusted
 from trialstack.atomic import replaced
 from trialstack.cli import AT_END, end, unwritable
 from trialstack.errors import Interrupted, UserError
@@ -21,6 +22,12 @@ from trialstack.rules import check, check_folder, check_options, resolved
 
 LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
 """Where run folders are found."""
+
+EVALUATION = ("evaluation.json", "evaluation.png")
+"""What `evaluate.py` writes into a run folder."""
+
+_GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
+"""That every run's config has."""
 
 
 class ClaimFolder(Callback):
@@ -180,18 +187,22 @@ def composed(folder: Path) -> DictConfig:
     if not folder.is_dir():
         raise UserError(f"a run folder is needed, got the file {folder}; name the folder that holds checkpoints/")
     try:
-        config = OmegaConf.load(file)
+        config = untrusted.config(file)
     except FileNotFoundError:
         raise UserError(
             f"{folder} is a sweep; name one of its trials, such as {folder}/0"
             if (folder / "sweep.json").exists()
             else f"{folder} is no run folder: {file} is missing; {LISTED}"
         ) from None
-    except Exception as error:
-        raise UserError(f"{file} cannot be read ({type(error).__name__}); restore it from a copy of the run") from error
-    if not isinstance(config, DictConfig) or "data" not in config:
+    except untrusted.Damaged as problem:
+        raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
+    if not isinstance(config, DictConfig) or not all(_is_group(config, group) for group in _GROUPS):
         raise UserError(f"{file} is not the config of a run of trialstack; name a folder that `python train.py` made")
     return config
+
+
+def _is_group(config: DictConfig, key: str) -> bool:
+    return isinstance(OmegaConf.select(config, key, throw_on_resolution_failure=False), DictConfig)
 
 
 def remember(folder: Path, config: DictConfig, overrides: Sequence[str] | None = None) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -22,10 +23,14 @@ from numpy.typing import NDArray
 from torchvision.datasets.utils import download_and_extract_archive
 
 from trialstack.errors import UserError
+from trialstack.untrusted import opened
 
 log = logging.getLogger(__name__)
 
 _MISSING = "is missing"
+
+_MOST = 2**30
+"""Bytes of an array; MNIST's largest has 47 million."""
 
 
 class IdxFolder:
@@ -67,7 +72,7 @@ class IdxFolder:
         for name, md5 in self.md5.items():
             for path in (self.folder / name, self.folder / f"{name}.gz"):
                 try:
-                    arrays[name] = _array(_content(path), md5)
+                    arrays[name] = _array(path, md5)
                     break
                 except FileNotFoundError:
                     problems.setdefault(name, _MISSING)
@@ -105,7 +110,7 @@ class IdxFolder:
                     download_and_extract_archive(
                         mirror + archive, str(temporary), filename=archive, md5=self.archive_md5.get(archive)
                     )
-                _array(_content(temporary / name), self.md5[name])
+                _array(temporary / name, self.md5[name])
                 (temporary / name).replace(self.folder / name)
                 return
             except (OSError, RuntimeError, HTTPException, EOFError, ValueError) as error:
@@ -115,30 +120,48 @@ class IdxFolder:
         raise FileNotFoundError(f"{_listed(self._whole()[1])}; download failed ({'; '.join(reasons)})")
 
 
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    try:
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"cannot be decompressed ({error})") from error
-
-
-def _array(content: bytes, md5: str) -> NDArray[np.uint8]:
+def _array(path: Path, md5: str) -> NDArray[np.uint8]:
     """Return the array of an IDX file with this MD5.
 
     Raises:
-        ValueError: the content is something else; the message tells how it differs.
+        FileNotFoundError: there is none.
+        ValueError: the file is something else; the message tells how it differs.
     """
-    header = 4 + 4 * content[3] if len(content) > 3 else 4
-    if len(content) < header:
-        raise ValueError(f"is truncated ({len(content):,} bytes)")
-    dimensions = [int(size) for size in np.frombuffer(content, ">u4", count=content[3], offset=4)]
-    size = header + math.prod(dimensions)
+    with opened(path) as file:
+        if path.suffix != ".gz":
+            return _read(file, md5)
+        try:
+            with gzip.open(file) as content:
+                return _read(content, md5)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"cannot be decompressed ({error})") from error
+
+
+def _read(file: BinaryIO | gzip.GzipFile, md5: str) -> NDArray[np.uint8]:
+    """Read what the header says, and a byte more: what has no end, or unpacks to far more, is corrupt."""
+    magic = file.read(4)
+    if len(magic) < 4:
+        raise ValueError(f"is truncated ({len(magic):,} bytes)")
+    if magic[:3] != b"\0\0\x08":
+        raise ValueError(f"is no IDX file of bytes (it begins with {magic!r})")
+    header = magic + file.read(4 * magic[3])
+    if len(header) < 4 + 4 * magic[3]:
+        raise ValueError(f"is truncated ({len(header):,} bytes)")
+    dimensions = [int(size) for size in np.frombuffer(header, ">u4", offset=4)]
+    size = math.prod(dimensions)
+    if size > _MOST:
+        raise ValueError(f"is corrupt (its header speaks of {size:,} bytes, more than are read of any dataset)")
+    content = file.read(size + 1)
+    whole = len(header) + size
     if len(content) < size:
-        raise ValueError(f"is truncated ({len(content):,} of {size:,} bytes)")
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise ValueError(f"is corrupt ({len(content):,} bytes, but not MD5 {md5})")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(dimensions)
+        raise ValueError(f"is truncated ({len(header) + len(content):,} of {whole:,} bytes)")
+    if len(content) > size:
+        raise ValueError(f"is corrupt (more than the {whole:,} bytes that its header speaks of)")
+    digest = hashlib.md5(header, usedforsecurity=False)
+    digest.update(content)
+    if digest.hexdigest() != md5:
+        raise ValueError(f"is corrupt ({whole:,} bytes, but not MD5 {md5})")
+    return np.frombuffer(content, np.uint8).reshape(dimensions)
 
 
 def _listed(problems: Mapping[str, str]) -> str:

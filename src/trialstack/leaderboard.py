@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 
 from trialstack.atomic import replaced
+from trialstack.metrics_csv import read_rows
 from trialstack.objective import direction, improves, rounded
 from trialstack.results import Result
 from trialstack.sweep_index import Indexed, SweepIndex, shown, varying
@@ -196,13 +197,9 @@ class Leaderboard:
 def _best(metrics: Path, objective: str) -> float | None:
     """The best value so far in a `metrics.csv`."""
     best: float | None = None
-    try:
-        with metrics.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                score = float(row[objective] or math.nan)
-                best = score if improves(score, best, objective) else best
-    except (OSError, KeyError, ValueError):
-        pass
+    for row in read_rows(metrics):
+        score = row.get(objective, math.nan)
+        best = score if improves(score, best, objective) else best
     return best
 
 

@@ -3,15 +3,20 @@
 Shapes: [channels, height, width].
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from trialstack.errors import UserError
+from trialstack.errors import UserError, reason
+from trialstack.untrusted import Damaged, opened
+
+PIXELS = 50_000_000
+"""Of an image, at most: Pillow takes up to 16 bytes of memory for one of them."""
 
 
 def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> Tensor:
@@ -25,15 +30,18 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
         invert: true, false, or `auto`: invert where the border is lighter than mid-grey.
 
     Raises:
-        UserError: the file is missing or no image.
+        UserError: the file is missing, too large, or no image.
     """
     try:
-        with Image.open(path) as file:
-            picture = _flattened(ImageOps.exif_transpose(file), "RGB" if shape[0] == 3 else "L")
+        picture = _opened(path, "RGB" if shape[0] == 3 else "L")
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist; images=[...] takes PNG or JPEG files") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no image that can be read ({error}); images=[...] takes PNG or JPEG") from error
+    except Damaged as problem:
+        raise UserError(f"image {path} {problem}; images=[...] takes PNG or JPEG files") from problem
+    except Exception as error:  # Pillow's decoders raise all kinds
+        raise UserError(
+            f"{path} is no image that can be read ({reason(error)}); images=[...] takes PNG or JPEG"
+        ) from error
     border = _border(picture)
     if invert is True or (invert == "auto" and border > 127.5):
         picture, border = ImageOps.invert(picture), 255 - border
@@ -43,10 +51,19 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
     return pixels.reshape(shape[1], shape[2], -1).permute(2, 0, 1).contiguous()
 
 
+def _opened(path: Path, mode: str) -> Image.Image:
+    with opened(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
+        with Image.open(file) as picture:
+            width, height = picture.size
+            if width * height > PIXELS:
+                raise Damaged(f"has {width} x {height} pixels, more than {PIXELS:,}: make it smaller")
+            return _flattened(ImageOps.exif_transpose(picture), mode)
+
+
 def _flattened(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8
-        wide = np.asarray(picture).astype(np.float64)
-        picture = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
+        picture = Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -5,15 +5,21 @@ import json
 import math
 import platform
 import subprocess
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from trialstack.atomic import replaced
+from trialstack.untrusted import Damaged, json_fields, warn
 
 KEPT = ("completed", "diverged")
 """Statuses of trials that are not trained again."""
+
+_STATUSES = (*KEPT, "interrupted", "failed")
+
+_MOST = 2**24
+"""Bytes of a `result.json`; it has some 2,000."""
 
 
 @dataclass
@@ -58,11 +64,22 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> "Result | None":
-        """Return the result in a run folder, or None if there is none that can be read."""
+        """Return the result in a run folder, or None if there is none, or one that is damaged, which is said."""
+        file = folder / "result.json"
+        types = {item.name: item.type for item in fields(cls)} | {"metrics": dict[str, float | None]}
         try:
-            return cls(**json.loads((folder / "result.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            values = json_fields(file, types, _MOST)
+            if values.get("status") not in _STATUSES:
+                raise Damaged(f"has none of these as its status: {', '.join(_STATUSES)}")
+            if values.get("stack_size", 1) < 1:
+                raise Damaged("has a wrong value of stack_size")
+        except FileNotFoundError:
             return None
+        except Damaged as problem:
+            warn(file, problem, "the trial counts as without it")
+            return None
+        values["metrics"] = {name: x for name, x in values.get("metrics", {}).items() if x is not None}
+        return cls(**values)
 
     def write(self, folder: Path) -> None:
         """Write `result.json`, which stays valid JSON: a number that is not finite becomes null."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psutil
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.errors import UserError, quoted
@@ -517,12 +517,12 @@ PREDICTION_RULES: dict[str, Rule] = {
     "accelerator": _one_of("auto", "cpu", "gpu"),
     "index": Rule(
         "a list of sample numbers from 0",
-        lambda x: x is None or (isinstance(x, list) and all(type(i) is int and i >= 0 for i in x)),
+        lambda x: all(type(i) is int and i >= 0 for i in as_list(x)),
         "[0,1,2]",
     ),
     "images": Rule(
         "a list of files",
-        lambda x: x is None or (isinstance(x, list) and all(isinstance(file, str) for file in x)),
+        lambda x: all(isinstance(file, str) for file in as_list(x)),
         "[shoe.png]",
     ),
     "invert": Rule("true, false or auto", lambda x: x == "auto" or type(x) is bool, "auto"),
@@ -532,18 +532,26 @@ PREDICTION_RULES: dict[str, Rule] = {
 }
 
 
+def as_list(value: Any) -> list[Any]:
+    """Return the items of a list, or a single value as a list of one; of null, none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, ListConfig)) else [value]
+
+
 def check_request(config: DictConfig) -> None:
     """Check the config of `evaluate.py` or `predict.py`.
 
     Raises:
-        UserError: a value breaks its rule, or not exactly one of `index` and `images` is given.
+        UserError: a value breaks its rule, or not exactly one of `index` and `images` is given, or there is no folder
+            for `output`.
     """
     values: Any = OmegaConf.to_container(config, resolve=True)
     check_read(values, ("run", "data", *PREDICTION_RULES))
     check_read(values["data"], ("root",), "data.")
     _check(values, PREDICTION_RULES)
-    if "index" in config and bool(config.index) == bool(config.images):
-        got = "both" if config.index else "neither"
+    if "index" in config and bool(as_list(config.index)) == bool(as_list(config.images)):
+        got = "both" if as_list(config.index) else "neither"
         raise UserError(f"either index=[0,1,2] or images=[a.png,...] is needed, got {got}")
     folder = Path(str(values.get("output") or "")).parent
     if not folder.is_dir():

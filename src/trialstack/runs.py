@@ -18,7 +18,7 @@ from trialstack.config_yaml import to_yaml
 from trialstack.data import ImageDataModule
 from trialstack.errors import UserError
 from trialstack.evaluation import evaluate
-from trialstack.folders import composed, remember
+from trialstack.folders import EVALUATION, composed, remember
 from trialstack.history import METRICS, History, line
 from trialstack.objective import rounded
 from trialstack.quiet import is_main_process
@@ -72,17 +72,16 @@ class Run:
         """
         if not self.trial.resume:
             return True
-        result = Result.read(self.folder)
+        saved, result = composed(self.folder), Result.read(self.folder)
+        changed = saved.trainer != self.config["trainer"]
+        if is_main_process() and result is not None and result.status == "completed" and not changed:
+            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
+            self.result = result
+            return False
         if self.best.last.exists():
             self.go_on(read_checkpoint(self.best.last))
         if not is_main_process():
             return True
-        saved = composed(self.folder)
-        changed = saved.trainer != self.config["trainer"]
-        if result is not None and result.status == "completed" and not changed:
-            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
-            self.result = result
-            return False
         if changed:
             self.ended = None
             saved.trainer = self.config["trainer"]
@@ -91,6 +90,8 @@ class Run:
 
     def go_on(self, checkpoint: dict[str, Any], stack: StackFile | None = None, position: int = 0) -> None:
         """Take what there is from `checkpoint`: at once, so that result.json has it, however soon this ends.
+
+        An evaluation of the weights so far is removed: they will be others.
 
         Args:
             checkpoint: the run's, or what a stack's checkpoint has of it besides weights.
@@ -110,6 +111,8 @@ class Run:
             raise UserError(
                 f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has finished), got {max_epochs}"
             )
+        for name in EVALUATION:
+            (self.folder / name).unlink(missing_ok=True)
 
     @cached_property
     def config_text(self) -> str:

@@ -4,7 +4,6 @@ The trials' own folders hold their curves, and what HParams shows of them. A tri
 so HParams has each trial once wherever TensorBoard looks. And of a thousand trials, those are more than it can draw.
 """
 
-import csv
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trialstack.leaderboard import Leaderboard, Row
+from trialstack.metrics_csv import read_rows
 from trialstack.objective import OBJECTIVES
 from trialstack.sweep_index import shown
 
@@ -42,23 +42,15 @@ def _name(row: Row) -> str:
 
 def _means(folder: Path, row: Row) -> Iterator[Event]:
     """The mean of every metric over the trials of a row that did not diverge, against optimizer steps."""
-    steps: dict[int, list[Mapping[str, str]]] = {}
+    steps: dict[int, list[Mapping[str, float]]] = {}
     for entry in row.entries:
         if entry.status != "diverged":
-            for measured in _rows(folder / entry.name / "metrics.csv"):
+            for measured in read_rows(folder / entry.name / "metrics.csv"):
                 steps.setdefault(int(measured["step"]), []).append(measured)
     for step, rows in sorted(steps.items()):
-        means = {tag: fmean(there) for tag in OBJECTIVES if (there := [float(row[tag]) for row in rows if row[tag]])}
+        means = {tag: fmean(there) for tag in OBJECTIVES if (there := [row[tag] for row in rows if tag in row])}
         scalars = [Summary.Value(tag=tag, simple_value=mean) for tag, mean in means.items()]
         yield Event(summary=Summary(value=scalars), step=step)
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            return list(csv.DictReader(opened))
-    except FileNotFoundError:
-        return []
 
 
 def _write(folder: Path, events: Iterable[Event]) -> None:

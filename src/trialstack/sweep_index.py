@@ -10,6 +10,8 @@ from typing import Any
 from trialstack.atomic import replaced
 from trialstack.errors import UserError
 from trialstack.inside import is_inside
+from trialstack.objective import OBJECTIVES
+from trialstack.untrusted import Damaged, fields, json_fields
 
 _ELSEWHERE = (
     "folder.", "resume.", "sweep.", "dry_run.", "retry.", "on_error.", "logger.", "callbacks.progress.", "data.root.",
@@ -19,6 +21,14 @@ _ELSEWHERE = (
 
 FILES = ("sweep.json", "multirun.yaml", "leaderboard.csv", "leaderboard.md", "sweep.png", "tensorboard")
 """What a sweep writes into its folder besides its trials: where `sweep.json` is, they are its own."""
+
+_TYPES = {"objective": str, "common": dict[str, Any], "trials": dict[str, Any]}
+
+_PARTS = {"content": dict[str, Any], "choices": dict[str, str | None], "overrides": list[str]}
+"""Of a trial's entry, in the file."""
+
+_MOST = 2**28
+"""Bytes of a `sweep.json`; it has some 200 a trial."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +85,22 @@ class SweepIndex:
         """
         index = cls(folder)
         try:
-            values = json.loads(index.file.read_text(encoding="utf-8"))
-            index.objective, common = values["objective"], values["common"]
-            for name, own in values["trials"].items():
+            values = json_fields(index.file, _TYPES, _MOST)
+            index.objective, common = values["objective"], fields(values["common"], _PARTS)
+            for name, entry in values["trials"].items():
                 index.check(name)
+                own = fields(entry, _PARTS)
                 index.trials[name] = Indexed(
                     common["content"] | own["content"], common["choices"] | own["choices"], own["overrides"]
                 )
+            if index.objective not in OBJECTIVES:
+                raise Damaged("has a wrong value of objective")
         except FileNotFoundError:
             pass
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (Damaged, KeyError) as error:
+            problem = error if isinstance(error, Damaged) else f"has no {error.args[0]}"
             raise UserError(
-                f"{index.file} is damaged ({type(error).__name__}); move it away, and the sweep begins anew beside the "
-                "trials that are there"
+                f"{index.file} {problem}; move it away, and the sweep begins anew beside the trials that are there"
             ) from error
         return index
 

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack import untrusted
 from trialstack.cli import STARTED
 from trialstack.errors import UserError
 from trialstack.folders import composed, holds_run, lock_folder, refuse_links, remember
@@ -142,12 +143,25 @@ def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str
     return values
 
 
+def _overrides(folder: Path) -> tuple[str, ...]:
+    """What the command line of the run in `folder` changed."""
+    file = folder / ".hydra" / "overrides.yaml"
+    try:
+        overrides = OmegaConf.to_container(untrusted.config(file))
+    except FileNotFoundError:
+        return ()
+    except untrusted.Damaged as problem:
+        raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
+    if not untrusted.conforms(overrides, list[str]):
+        raise UserError(f"{file} is no list of overrides; restore it from a copy of the run")
+    return tuple(map(str, overrides or ()))
+
+
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
     """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
     folder = Path(str(config.resume))
     saved = composed(folder)
-    file = folder / ".hydra" / "overrides.yaml"
-    before = [*map(str, OmegaConf.to_container(OmegaConf.load(file)) or ())] if file.exists() else []
+    before = _overrides(folder)
     before_trainer = saved.trainer.copy()
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]

@@ -4,7 +4,6 @@ Both must agree up to rounding, which training multiplies, by how much depends o
 itself a second time, with a learning rate that differs in its last bit: what that changes is what rounding may change.
 """
 
-import csv
 import math
 import os
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from trialstack.checkpoints import read_checkpoint
 from trialstack.errors import Interrupted, UserError
 from trialstack.folders import composed
 from trialstack.history import METRICS
+from trialstack.metrics_csv import read_rows
 from trialstack.results import Result
 from trialstack.rules import check, resolved
 from trialstack.training import train
@@ -152,17 +152,10 @@ def _flat(state: Mapping[str, Tensor]) -> Tensor:
 
 def _metrics_differ(folder: Path, other: Path) -> list[float]:
     """By epoch, the largest difference of a loss or an accuracy up to there; of epochs that one lacks, infinite."""
+    rows, other_rows = (read_rows(there / "metrics.csv") for there in (folder, other))
     missing: dict[str, float] = {}
     changes = [
         max(abs(row.get(name, math.inf) - others.get(name, math.inf)) for name in METRICS if name in {*row, *others})
-        for row, others in zip_longest(_rows(folder), _rows(other), fillvalue=missing)
+        for row, others in zip_longest(rows, other_rows, fillvalue=missing)
     ]
     return list(accumulate(changes, max))
-
-
-def _rows(folder: Path) -> list[dict[str, float]]:
-    try:
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
