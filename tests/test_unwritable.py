@@ -54,7 +54,9 @@ def test_a_sweep_that_cannot_begin_on_a_full_disk_names_its_folder(command: Comm
     with failing(errno.ENOSPC):
         ended = command("train.py", "-m", *QUICK, "sweep=s")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert ended.err.startswith("cannot write outputs/sweeps/s: No space left on device; make room there")
+    assert ended.err == (
+        "cannot write outputs/sweeps/s: No space left on device; make room there, or use hydra.sweep.dir=FOLDER\n"
+    )
 
 
 def test_the_leaderboard_of_a_folder_that_cannot_be_written_is_shown(command: Command) -> None:

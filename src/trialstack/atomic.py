@@ -12,6 +12,17 @@ _PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
+def naming_the_folder(temporary: Path) -> Iterator[None]:
+    """Have errors name the folder that is full or cannot be written, not `temporary` in it, or nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and not Path(str(error.filename)).is_relative_to(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(temporary.parent)) from error
+
+
+@contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a new, empty file in `path`'s folder, and move it to `path` once it is on disk.
 
@@ -19,7 +30,7 @@ def replaced(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _part(path)
-    with _naming_the_folder(temporary):
+    with naming_the_folder(temporary):
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield temporary
@@ -38,7 +49,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     Of several processes that do so at once, one has its way.
     """
     temporary, before = _part(path), _part(path)
-    with _naming_the_folder(temporary):
+    with naming_the_folder(temporary):
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -52,17 +63,6 @@ def replaced_folder(path: Path) -> Iterator[Path]:
                     folder.unlink()
                 elif folder.exists():
                     shutil.rmtree(folder)
-
-
-@contextmanager
-def _naming_the_folder(temporary: Path) -> Iterator[None]:
-    """Have errors name the folder that is full or cannot be written, not `temporary` or something in it, or nothing."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None and not Path(str(error.filename)).is_relative_to(temporary):
-            raise
-        raise OSError(error.errno, error.strerror, str(temporary.parent)) from error
 
 
 def _part(path: Path) -> Path:

@@ -152,12 +152,10 @@ def _short(error: HydraException) -> str:
 
 
 def unwritable(error: OSError) -> str:
-    """Return what is said of a file that cannot be written, or of the command's folder if `error` names none."""
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    sweep = hydra is not None and hydra.mode == RunMode.MULTIRUN
-    folder = Path("." if hydra is None else str(hydra.sweep.dir if sweep else hydra.run.dir))
-    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
-    return f"{cannot_write(error, folder)}, or use {key}=FOLDER"
+    """Return what is said of a file that cannot be written, or of the run folder if `error` names none."""
+    folder = str(HydraConfig.get().run.dir) if HydraConfig.initialized() else "."
+    elsewhere = "" if folder == "." else ", or use hydra.run.dir=FOLDER"
+    return cannot_write(error, Path(folder)) + elsewhere
 
 
 def end(message: str, code: int) -> NoReturn:

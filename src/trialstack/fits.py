@@ -165,12 +165,12 @@ class Fit:
 
         Raises:
             UserError: a file cannot be written.
-            Interrupted: Ctrl-C or SIGTERM.
+            Interrupted: Ctrl-C, SIGTERM or SIGHUP.
         """
         try:
             yield
         except KeyboardInterrupt:
-            self._fail("interrupted", "by Ctrl-C or SIGTERM")
+            self._fail("interrupted", "by Ctrl-C, SIGTERM or SIGHUP")
             raise Interrupted(f"{self._continues()} continues") from None
         except OSError as error:
             if error.errno not in UNWRITABLE:

@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack import untrusted
-from trialstack.atomic import replaced
+from trialstack.atomic import naming_the_folder, replaced
 from trialstack.cli import AT_END, end, unwritable
 from trialstack.errors import Interrupted, UserError
 from trialstack.rules import check, check_folder, check_options, resolved
@@ -258,12 +258,13 @@ def locked(folder: Path) -> Iterator[None]:
         UserError: another process is training there.
     """
     lock = FileLock(folder.absolute() / ".lock", is_singleton=True)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise UserError(
-            f"another process is training in {os.path.relpath(folder)}; wait for it, or use another folder"
-        ) from None
+    with naming_the_folder(Path(lock.lock_file)):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(
+                f"another process is training in {os.path.relpath(folder)}; wait for it, or use another folder"
+            ) from None
     try:
         yield
     finally:

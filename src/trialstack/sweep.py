@@ -17,8 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack.atomic import remove_parts
-from trialstack.cli import unwritable
-from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, reason
+from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, cannot_write, reason
 from trialstack.folders import discard, locked, refuse_links
 from trialstack.hydra_internals import JobReturn, JobStatus, outcome
 from trialstack.jobs import Job
@@ -76,7 +75,7 @@ def sweep(
 
     Raises:
         UserError: a config breaks a rule, and nothing is trained; or the disk is full, and the same command goes on.
-        Interrupted: Ctrl-C or SIGTERM; the same command goes on.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; the same command goes on.
         TrialsFailed: a trial failed under `on_error=stop`.
     """
     members = []
@@ -106,7 +105,7 @@ def sweep(
             with locked(folder):
                 return Sweep(folder, members, master).train()
         except OSError as error:
-            raise UserError(unwritable(error)) from error
+            raise UserError(f"{cannot_write(error, folder)}, or use hydra.sweep.dir=FOLDER") from error
 
 
 class Sweep:

@@ -43,7 +43,7 @@ def train(
 
     Raises:
         UserError: the input is at fault, or the disk is full (`CannotWrite`).
-        Interrupted: Ctrl-C or SIGTERM; the folders can be resumed.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; the folders can be resumed.
     """
     quiet()
     datasets = datasets or Datasets()
