@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -54,24 +54,32 @@ class Best:
         self.score, self.epoch = state_dict["best_score"], state_dict["best_epoch"]
 
 
+class Trained(Protocol):
+    """What BestAndLast needs of a run."""
+
+    best: Best
+    ended: str | None
+
+
 class BestAndLast(Checkpoint):
     """Writes a single trial's `last.ckpt` after every epoch, and `best.ckpt` when the objective is better than ever.
 
     Lightning's ModelCheckpoint forgets the best score when a run folder has moved.
 
-    Attributes:
-        ended: why the last epoch was the last one, None if others follow or none was left.
+    Args:
+        run: of the trial; `ended` is set to why an epoch before the last one was the last one.
+        account: of the time that this takes.
     """
 
-    def __init__(self, best: Best, account: Account) -> None:
-        self.best = best
+    def __init__(self, run: Trained, account: Account) -> None:
+        self.run = run
+        self.best = run.best
         self.account = account
-        self.ended: str | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Measured)
         improved = self.best.improves(pl_module.measured[0], trainer.current_epoch + 1)
-        self.ended = early_end(trainer)
+        self.run.ended = early_end(trainer)
         with self.account.measure("checkpoints"):
             # The best one first: a run that is killed before the last one is written makes this epoch again.
             trainer.save_checkpoint(self.best.best if improved else self.best.last)
@@ -79,7 +87,7 @@ class BestAndLast(Checkpoint):
                 copy(self.best.best, self.best.last)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.best.state_dict(), "ended": self.ended}
+        return {**self.best.state_dict(), "ended": self.run.ended}
 
     @property
     def state_key(self) -> str:

@@ -57,6 +57,7 @@ class Classifier(LightningModule):
         self._lr: float | None = None
         self.measured: list[dict[str, float]] = [{}]
         self.diverged: dict[int, int] = {}
+        self.ended: set[int] = set()
 
     def setup(self, stage: str) -> None:
         """Make the metrics: a classifier in a stack needs none."""

@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar, Timer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+    Timer,
+)
+from lightning.pytorch.callbacks.timer import Interval
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from trialstack import tables
@@ -30,8 +38,12 @@ from trialstack.sizes import check_limits, epoch_steps
 from trialstack.stack_checkpoint import StackCheckpoint, StackFile
 from trialstack.stacked import StackedClassifier
 from trialstack.stacking import divided
+from trialstack.trial_ends import TrialEnds
 
 log = logging.getLogger(__name__)
+
+_OF_A_TRIAL = (EarlyStopping, ModelCheckpoint)
+"""Callbacks that concern one trial; `best.ckpt` and `last.ckpt` are all that a trial of a stack has of the latter."""
 
 
 class Fit:
@@ -58,7 +70,8 @@ class Fit:
 
     @property
     def alone(self) -> bool:
-        return len(self.runs) == 1
+        """Whether this is one run, which is not what is left of a stack whose other trials have their results."""
+        return len(self.runs) == 1 and self.runs[0].stack is None
 
     def capacity(self, data: ImageDataModule) -> int:
         """Return how many runs can train together."""
@@ -73,7 +86,19 @@ class Fit:
         raise NotImplementedError
 
     def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
-        return BestAndLast(self.runs[0].best, self.account)
+        return BestAndLast(self.runs[0], self.account)
+
+    def callbacks(self) -> list[Callback]:
+        """Return the config's callbacks that concern all runs."""
+        return [
+            callback
+            for callback in self.runs[0].callbacks
+            if not isinstance(callback, _OF_A_TRIAL) and not (self.observers and isinstance(callback, ProgressBar))
+        ]
+
+    def callbacks_of_trials(self) -> list[Callback]:
+        """Return the callbacks that concern each run by itself."""
+        return [callback for callback in self.runs[0].callbacks if isinstance(callback, _OF_A_TRIAL)]
 
     def checkpoint_file(self) -> Path:
         """Return what Trainer.fit goes on from, if the runs do."""
@@ -117,7 +142,7 @@ class Fit:
             first = classifiers[0]
             first.check_shapes()
             for run in self.runs:
-                run.result.stack_size = len(self.runs)
+                run.result.stack_size = len(self.runs) if run.stack is None else run.stack.size
                 run.result.parameters = sum(p.numel() for p in first.network.parameters())
                 run.result.device = device_name(trainer.strategy.root_device)
                 run.result.data = {"name": data.dataset, "checksums": data.checksums}
@@ -125,15 +150,15 @@ class Fit:
                 self._describe(first)
             if all(run.is_trained for run in self.runs):
                 self.finish(ended=True)
-                diverged, ended = self.diverged(), self.runs[0].ended
+                diverged = self.diverged()
             else:
                 module = self.module(classifiers, data)
                 del classifiers  # a stack has its own copy of their weights
                 with self.account.measure("fit"):
-                    ended = self._fit(trainer, module, data)
+                    self._fit(trainer, module, data)
                 diverged = module.diverged
             for trial, run in enumerate(self.runs):
-                self._judge(run, diverged.get(trial), ended)
+                self._judge(run, diverged.get(trial))
             if trainer.is_global_zero:
                 self._conclude(first, data)
                 self.close()
@@ -200,11 +225,7 @@ class Fit:
     def _trainer(self) -> Trainer:
         settings = self.trainer_settings()
         check_devices(settings["accelerator"], settings["devices"])
-        callbacks = [
-            callback
-            for callback in self.runs[0].callbacks
-            if not (self.observers and isinstance(callback, ProgressBar))
-        ]
+        callbacks = self.callbacks()
         defaults = {
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
             "enable_model_summary": False,  # tables.model_summary prints one
@@ -214,8 +235,11 @@ class Fit:
         settings["plugins"] = [WholeFiles(), *_listed(settings.get("plugins"))]
         max_time = settings.pop("max_time", None)
         try:
-            if max_time is not None:  # Lightning's own would stop within an epoch, which cannot be resumed
-                callbacks.append(Timer(max_time, interval="epoch", verbose=False))
+            if max_time is not None:
+                callbacks.append(Timer(max_time, verbose=False))
+            for callback in callbacks:
+                if isinstance(callback, Timer):  # it would stop within an epoch, which cannot be resumed
+                    callback._interval = Interval.epoch
             return Trainer(
                 **{**defaults, **settings},
                 default_root_dir=self.runs[0].folder,
@@ -235,11 +259,9 @@ class Fit:
         else:
             log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
 
-    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> str | None:
-        """Train, and return why that ended before the last epoch, None if it did not."""
-        checkpoints = self.checkpoint_callback()
+    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
         trainer.loggers = self.runs[0].loggers
-        trainer.callbacks.append(checkpoints)  # type: ignore[attr-defined]
+        trainer.callbacks += [*self.callbacks_of_trials(), self.checkpoint_callback()]  # type: ignore[attr-defined]
         checkpoint = self.checkpoint_file() if self.runs[0].checkpoint is not None else None
         if self.runs[0].trial.resume:
             begin = os.path.relpath(checkpoint) if checkpoint else "the beginning: there is no checkpoint yet"
@@ -262,17 +284,16 @@ class Fit:
             raise
         finally:
             self.finish(ended)
-        return checkpoints.ended
 
-    def _judge(self, run: Run, diverged: int | None, ended: str | None) -> None:
+    def _judge(self, run: Run, diverged: int | None) -> None:
         """Decide how a run that was not interrupted ended."""
         if diverged is not None:
             run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
             return
         run.result.status = "completed"
-        if ended is not None:
+        if run.ended is not None:
             epochs = self.config["trainer"]["max_epochs"]
-            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {epochs}: {ended}"
+            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {epochs}: {run.ended}"
 
     def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
         for trial, run in enumerate(self.runs):
@@ -281,7 +302,7 @@ class Fit:
                     if not self.alone:
                         run.open_loggers()
                         run.describe(first if run is self.runs[0] else None)
-                        run.tell(len(self.runs))
+                        run.tell(run.result.stack_size)
                     run.conclude(data, self.best_classifier(trial, first), pictures=self.alone)
                 except Exception as error:
                     if self.alone or isinstance(error, OSError):
@@ -334,6 +355,13 @@ class StackedFit(Fit):
     def stack(self) -> StackFile | None:
         """What the runs go on from together, None if each has a checkpoint of its own."""
         return self.runs[0].stack
+
+    def callbacks(self) -> list[Callback]:
+        """Without LearningRateMonitor, which looks at the optimizer: every epoch logs `lr` as it is."""
+        return [callback for callback in super().callbacks() if not isinstance(callback, LearningRateMonitor)]
+
+    def callbacks_of_trials(self) -> list[Callback]:
+        return super().callbacks_of_trials() if self.alone else [TrialEnds(self.runs)]
 
     def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
         if self.alone:

@@ -63,7 +63,7 @@ class Recorded(Protocol):
 
 
 class Recorder(Checkpoint):
-    """Adds a row an epoch to the history of every trial that has not diverged.
+    """Adds a row an epoch to the history of every trial that has neither diverged nor ended.
 
     It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`, where the metrics
     are logged. A single trial's rows go into its checkpoints, so that a resumed run's metrics.csv has every epoch once.
@@ -93,7 +93,7 @@ class Recorder(Checkpoint):
         with self.account.measure("logging"):
             for trial, run in enumerate(self.runs):
                 history = run.history
-                if trial not in pl_module.diverged:
+                if trial not in pl_module.diverged and trial not in pl_module.ended:
                     metrics = {name: pl_module.measured[trial][name] for name in names}
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**counts, **metrics, "seconds": seconds})
@@ -101,13 +101,10 @@ class Recorder(Checkpoint):
                     history.log(run.loggers, history.rows[-1])
                     if trainer.is_global_zero:
                         history.write()
-            if trainer.is_global_zero:
-                log.info(line(self._last_rows(), trainer.max_epochs or 0))
-
-    def _last_rows(self) -> list[Row]:
-        last = [run.history.rows[-1] for run in self.runs if run.history.rows]
-        newest = max(row["epoch"] for row in last)
-        return [row for row in last if row["epoch"] == newest]
+            last = [run.history.rows[-1] for run in self.runs if run.history.rows]
+            of_epoch = [row for row in last if row["epoch"] == trainer.current_epoch + 1]
+            if trainer.is_global_zero and of_epoch:
+                log.info(line(of_epoch, trainer.max_epochs or 0))
 
     @property
     def state_key(self) -> str:

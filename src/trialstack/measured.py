@@ -10,11 +10,13 @@ class Measured(Protocol):
     Attributes:
         measured: of each trial, the last value of every metric.
         diverged: epochs (from 1) in which trials (by position) had a loss that is not finite.
+        ended: trials whose training ended early, in an epoch before this one.
         minibatches: optimizer steps in an epoch.
     """
 
     measured: list[dict[str, float]]
     diverged: dict[int, int]
+    ended: set[int]
 
     @property
     def minibatches(self) -> int: ...

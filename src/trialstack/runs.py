@@ -6,7 +6,7 @@ import time
 from functools import cached_property
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from trialstack import figures, tables, tensorboard
@@ -105,6 +105,9 @@ class Run:
         self.history.load_state_dict(checkpoint["callbacks"]["History"])
         self.best.load_state_dict(checkpoint["callbacks"]["BestAndLast"])
         self.ended = checkpoint["callbacks"]["BestAndLast"]["ended"]
+        for callback in self.callbacks:
+            if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint["callbacks"]:
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
         self._earlier = self.history.spent
         max_epochs = self.config["trainer"]["max_epochs"]
         if self.epochs > max_epochs:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from trialstack.account import Account
 from trialstack.checkpoints import Best, copy, load, write
@@ -40,6 +40,8 @@ class Kept(Protocol):
     folder: Path
     history: History
     best: Best
+    ended: str | None
+    callbacks: list[Callback]
 
 
 class StackCheckpoint(Checkpoint):
@@ -52,7 +54,7 @@ class StackCheckpoint(Checkpoint):
     Attributes:
         best: by trial, what its `best.ckpt` shall hold; None if no epoch of it was finished.
         diverged: epochs (from 1) in which trials (by position) diverged.
-        ended: why the last epoch was the last one, None if others follow or none was left.
+        ended: what the `last.ckpt` of trials shall hold that ended before the others, by position.
     """
 
     def __init__(self, runs: Sequence[Kept], account: Account) -> None:
@@ -61,7 +63,7 @@ class StackCheckpoint(Checkpoint):
         self.account = account
         self.best: list[dict[str, Any] | None] = [None] * len(runs)
         self.diverged: dict[int, int] = {}
-        self.ended: str | None = None
+        self.ended: dict[int, dict[str, Any]] = {}
         self._last = False
         self._next = 0.0
 
@@ -70,6 +72,7 @@ class StackCheckpoint(Checkpoint):
         assert isinstance(pl_module, StackedClassifier)
         pl_module.diverged.update(self.diverged)
         self.diverged = pl_module.diverged
+        pl_module.ended.update(self.ended)
         self.file.parent.mkdir(exist_ok=True)
         for run in self.runs[1:]:
             link = _file(run.folder)
@@ -81,12 +84,17 @@ class StackCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
-        self.ended = early_end(trainer)
-        self._last = self.ended is not None or trainer.current_epoch + 1 == trainer.max_epochs
+        self._last = early_end(trainer) is not None or trainer.current_epoch + 1 == trainer.max_epochs
         with self.account.measure("checkpoints"):
             for trial, (run, measured) in enumerate(zip(self.runs, pl_module.measured, strict=True)):
-                if trial not in self.diverged and run.best.improves(measured, trainer.current_epoch + 1):
+                if trial in self.diverged or trial in self.ended:
+                    continue
+                if run.best.improves(measured, trainer.current_epoch + 1):
                     self.best[trial] = _header(trainer) | pl_module.weights(trial)
+                if trial in pl_module.ended and not self._last:
+                    loops = {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "lr_schedulers": []}
+                    own = pl_module.state(trial) | {"callbacks": _callbacks(run)}
+                    self.ended[trial] = _header(trainer) | loops | own
             began = time.monotonic()
             if self._last or began >= self._next:
                 trainer.save_checkpoint(self.file)
@@ -98,11 +106,9 @@ class StackCheckpoint(Checkpoint):
             "folders": [os.path.relpath(run.folder, self.runs[0].folder) for run in self.runs],
             "best": self.best,
             "diverged": self.diverged,
+            "ended": self.ended,
             "last": self._last,
-            "callbacks": [
-                {"History": run.history.state_dict(), "BestAndLast": {**run.best.state_dict(), "ended": self.ended}}
-                for run in self.runs
-            ],
+            "callbacks": [_callbacks(run) for run in self.runs],
         }
 
     @property
@@ -110,7 +116,7 @@ class StackCheckpoint(Checkpoint):
         return "StackCheckpoint"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.diverged = state_dict["best"], state_dict["diverged"]
+        self.best, self.diverged, self.ended = (state_dict[name] for name in ("best", "diverged", "ended"))
 
     def finish(self, ended: bool) -> None:
         """Give every trial its `best.ckpt` and, if the stack has ended, its `last.ckpt` of the stack's checkpoint."""
@@ -191,15 +197,17 @@ class StackFile:
             diverged: positions of more trials than the file has.
         """
         content = load(self.file, mmap=True)
-        stack, states = content.pop("callbacks")["StackCheckpoint"], content.pop("trials")
+        timers, states = content.pop("callbacks"), content.pop("trials")
+        stack = timers.pop("StackCheckpoint")
         best = stack["best"] if best is None else best
         for position, folder in self.members.items():
             callbacks, state = stack["callbacks"][position], best[position]
             last_file, best_file = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
             goes_on = position not in self.diverged and position not in diverged
+            last = stack["ended"].get(position) or content | states[position] | {"callbacks": callbacks | timers}
             if goes_on:
-                write(content | states[position] | {"callbacks": callbacks}, last_file)
-            if goes_on and callbacks["BestAndLast"]["best_epoch"] == content["epoch"] + 1:
+                write(last, last_file)
+            if goes_on and callbacks["BestAndLast"]["best_epoch"] == last["epoch"] + 1:
                 copy(last_file, best_file)
             elif state is not None:
                 write(state, best_file)
@@ -254,6 +262,16 @@ def _are_together(folder: Path, other: Path) -> bool:
     if root == folder:
         return lock_folder(other) == other
     return all(is_inside(os.path.relpath(trial, root), root) for trial in (folder, other))
+
+
+def _callbacks(run: Kept) -> dict[str, Any]:
+    """What the callbacks of a trial that trains alone have in its checkpoint."""
+    stopping = [callback for callback in run.callbacks if isinstance(callback, EarlyStopping)]
+    return {
+        "History": run.history.state_dict(),
+        "BestAndLast": {**run.best.state_dict(), "ended": run.ended},
+        **{callback.state_key: callback.state_dict() for callback in stopping},
+    }
 
 
 def _header(trainer: Trainer) -> dict[str, Any]:

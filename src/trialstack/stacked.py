@@ -68,6 +68,7 @@ class StackedClassifier(LightningModule):
         self.parts: list[Part] = []
         self.measured: list[dict[str, float]] = [{} for _ in classifiers]
         self.diverged: dict[int, int] = {}
+        self.ended: set[int] = set()
         self.resumed: Sequence[Mapping[str, Any]] | None = None
         self._step = 0
         if len(classifiers) == 1:
@@ -147,7 +148,7 @@ class StackedClassifier(LightningModule):
             ]
             part.stack.begin_epoch(np.stack(rates, axis=1), first)
             for trial, of_trial in zip(part.trials, rates, strict=True):
-                self.measured[trial]["lr"] = float(of_trial[-1])
+                self._measure(trial, {"lr": float(of_trial[-1])})
         self._step = 0
 
     def training_step(self, index_RKB: Tensor, batch_idx: int) -> None:
@@ -177,7 +178,7 @@ class StackedClassifier(LightningModule):
         self._finish("train")
         for trial, measured in enumerate(self.measured):
             finite = all(math.isfinite(measured.get(f"{part}/loss", 0.0)) for part in ("train", "val"))
-            if not finite:
+            if not finite and trial not in self.ended:
                 self.diverged.setdefault(trial, self.current_epoch + 1)
         if len(self.diverged) == len(self.measured):
             raise Diverged(self.current_epoch + 1)
@@ -186,10 +187,19 @@ class StackedClassifier(LightningModule):
         for part in self.parts:
             totals = part.stack.train_totals if name == "train" else part.stack.val_totals
             for trial, loss, accuracy in zip(part.trials, *totals.finish(), strict=True):
-                self.measured[trial].update({f"{name}/loss": loss, f"{name}/acc": accuracy})
+                self._measure(trial, {f"{name}/loss": loss, f"{name}/acc": accuracy})
         names = (f"{name}/loss", f"{name}/acc", *(["lr"] if name == "train" else []))
         best = self.measured[self._best()]
         self.log_dict({name: best[name] for name in names}, prog_bar=True, logger=False)
+
+    def _measure(self, trial: int, values: Mapping[str, float]) -> None:
+        """Keep what was measured of a trial; one that has ended is computed on with the others, for nothing."""
+        if trial not in self.ended:
+            self.measured[trial].update(values)
+
+    def training_trials(self) -> list[int]:
+        """Return the trials that have neither diverged nor ended."""
+        return [trial for trial in range(len(self.measured)) if trial not in self.diverged and trial not in self.ended]
 
     def _best(self) -> int:
         best, score = 0, None

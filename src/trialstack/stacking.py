@@ -153,7 +153,10 @@ def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
     for planned in plan([run.config for run in runs]):
         for run in (runs[member] for member in planned.members):
             reason = _why_eager_still(run, planned.eager)
-            key = planned.members[0], run.folder if reason else (run.epochs, run.stack)
+            key = (
+                planned.members[0],
+                run.folder if reason else (run.epochs, run.stack, run.stack is None and run.is_trained),
+            )
             together.setdefault(key, []).append(run)
             stacked[key] = reason is None
     for members in together.values():
