@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Ended
+from trialstack.output import never_fail
 
 Command = Callable[..., Ended]
 QUICK = ("model.hidden=[8]", "trainer.max_epochs=2", "logger=none")
@@ -36,7 +37,7 @@ def test_a_sweep_whose_output_nobody_reads_goes_on_to_its_end(
 def test_a_terminal_without_the_characters_gets_them_spelled(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
-    assert command("train.py", "-m", *QUICK, "seed=1,2", "sweep=s").code == 0
+    assert command("train.py", "-m", *QUICK, "seed=1,2,3", "sweep=s").code == 0
     assert b" +- 0." in shown.getvalue()
 
 
@@ -67,7 +68,7 @@ def test_what_is_written_to_a_closed_descriptor_gets_into_no_file(closed: str, t
 
 def test_files_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-X", "utf8=0", ROOT / "train.py", "-m", *QUICK, "seed=1,2", "sweep=s"],
+        [sys.executable, "-X", "utf8=0", ROOT / "train.py", "-m", *QUICK, "seed=1,2,3", "sweep=s"],
         env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
         cwd=tmp_path,
         capture_output=True,
@@ -90,3 +91,12 @@ def test_a_rank_counts_only_in_a_process_that_lightning_has_started(
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert command("train.py", "--cfg", "job", *started).code == 0
     assert ("LOCAL_RANK" in os.environ) == kept
+
+
+def test_a_stream_that_stands_in_for_the_terminals_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "utf-8"))  # that closes `shown` when it goes
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    never_fail()
+    print("shown", flush=True)
+    assert shown.getvalue() == b"shown\n"

@@ -36,16 +36,16 @@ def _lenient(stream: TextIO | None) -> TextIO:
     if not hasattr(stream, "buffer"):  # of a notebook
         return stream
     stream.flush()
-    raw = _Lenient(getattr(stream.buffer, "raw", stream.buffer))
     at_once = getattr(stream, "line_buffering", True) or getattr(stream, "write_through", True)
-    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, "spelled", line_buffering=at_once)
+    return io.TextIOWrapper(io.BufferedWriter(_Lenient(stream)), stream.encoding, "spelled", line_buffering=at_once)
 
 
 class _Lenient(io.RawIOBase):
     """A stream of bytes that drops what it cannot write, and says so once if somebody may miss it."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, text: TextIO) -> None:
+        self._text = text  # would close the stream if it went
+        self._stream: Any = getattr(text.buffer, "raw", text.buffer)
         self._said = False
 
     def writable(self) -> bool:
