@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 import subprocess
 import sys
 import weakref
@@ -260,18 +261,41 @@ def test_a_stack_may_take_a_share_of_the_least_that_is_free(
     assert free_memory(torch.device("cpu")) == share
 
 
-def test_the_limit_of_the_address_space_counts() -> None:
-    program = f"""
-import resource, sys
-sys.path.insert(0, {str(ROOT / "src")!r})
-from trialstack.memory import left_of_address_space
-assert left_of_address_space() == float("inf")
+def under_a_limit(program: str) -> None:
+    """Run a program that may map another GiB."""
+    begin = """
+import resource
 import psutil
+import torch
+from trialstack.memory import left_of_address_space, return_addresses
 limit = psutil.Process().memory_info().vms + 2**30
+assert left_of_address_space() == float("inf")
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 before = left_of_address_space()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", begin + program], check=True, env=environment)
+
+
+def test_the_limit_of_the_address_space_counts() -> None:
+    under_a_limit("""
 import mmap
 there = mmap.mmap(-1, 2**29)
-assert before <= 2**30 and 2**29 - 2**24 < before - left_of_address_space() < 2**29 + 2**24
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
+assert before <= 2**30
+assert 2**29 - 2**24 < before - left_of_address_space() < 2**29 + 2**24
+""")
+
+
+def test_the_addresses_of_tensors_come_back_under_a_limit() -> None:
+    under_a_limit("""
+return_addresses()
+larger = torch.zeros(2**22)  # glibc keeps smaller blocks, once this one is freed
+del larger
+kept = []
+tensors = []
+for _ in range(50):
+    tensors.append(torch.zeros(2**20))
+    kept.append(torch.zeros(2**10))  # what lies behind them stays
+del tensors
+assert before - left_of_address_space() < 2**26
+""")

@@ -1,5 +1,6 @@
 """Memory: how much of it a stack may take, whether an error says that none is left, and giving it back."""
 
+import ctypes
 import errno
 import gc
 import resource
@@ -17,6 +18,11 @@ CPU_SHARE = 0.125
 
 ADDRESS_SHARE = 0.5
 """Of the addresses that are left: they are this process's alone, with gaps where something was."""
+
+LARGE_BLOCK = 2**20
+"""Bytes from which on a block goes back at once, see `return_addresses`."""
+
+_M_MMAP_THRESHOLD = -3
 
 _GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """A control group's limit and what it uses of it, in bytes: version 2, version 1."""
@@ -40,6 +46,17 @@ def left_of_address_space() -> float:
     """Return how many bytes this process may still map (`ulimit -v`); infinite without a limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return float("inf") if limit == resource.RLIM_INFINITY else float(limit - psutil.Process().memory_info().vms)
+
+
+def return_addresses() -> None:
+    """Under a limit of the address space, have large blocks leave it when they are freed.
+
+    glibc would keep them for blocks of that size, on and on once a larger one was freed: after a stack that did not
+    fit, nothing was left for the file of a smaller one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and left_of_address_space() < float("inf"):
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def left_of_groups(mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:

@@ -16,7 +16,7 @@ from trialstack.cli import LOAD
 from trialstack.datasets import Datasets
 from trialstack.fits import EagerFit, StackedFit
 from trialstack.folders import lock_folder, locked
-from trialstack.memory import is_out_of_memory, release_memory
+from trialstack.memory import is_out_of_memory, release_memory, return_addresses
 from trialstack.quiet import is_main_process, quiet
 from trialstack.results import Result
 from trialstack.runs import Run
@@ -46,6 +46,7 @@ def train(
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; the folders can be resumed.
     """
     quiet()
+    return_addresses()
     datasets = datasets or Datasets()
     results: dict[Path, Result] = {}
     with ExitStack() as locks:
