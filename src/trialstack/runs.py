@@ -72,16 +72,17 @@ class Run:
         """
         if not self.trial.resume:
             return True
-        saved, result = composed(self.folder), Result.read(self.folder)
-        changed = saved.trainer != self.config["trainer"]
-        if is_main_process() and result is not None and result.status == "completed" and not changed:
-            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
-            self.result = result
-            return False
+        result = Result.read(self.folder)
         if self.best.last.exists():
             self.go_on(read_checkpoint(self.best.last))
         if not is_main_process():
             return True
+        saved = composed(self.folder)
+        changed = saved.trainer != self.config["trainer"]
+        if result is not None and result.status == "completed" and not changed:
+            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
+            self.result = result
+            return False
         if changed:
             self.ended = None
             saved.trainer = self.config["trainer"]
@@ -90,8 +91,6 @@ class Run:
 
     def go_on(self, checkpoint: dict[str, Any], stack: StackFile | None = None, position: int = 0) -> None:
         """Take what there is from `checkpoint`: at once, so that result.json has it, however soon this ends.
-
-        An evaluation of the weights so far is removed: they will be others.
 
         Args:
             checkpoint: the run's, or what a stack's checkpoint has of it besides weights.
@@ -114,6 +113,9 @@ class Run:
             raise UserError(
                 f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has finished), got {max_epochs}"
             )
+
+    def forget_evaluation(self) -> None:
+        """Remove what `evaluate.py` has written: when the run trains on, it is of other weights."""
         for name in EVALUATION:
             (self.folder / name).unlink(missing_ok=True)
 

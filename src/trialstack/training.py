@@ -86,7 +86,10 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
         else:
             stack.split()
             stack.remove()
-    return [run for run in runs if run.stack is not None or run.resume()]
+    left = [run for run in runs if run.stack is not None or run.resume()]
+    for run in left:
+        run.forget_evaluation()
+    return left
 
 
 def _fit(
