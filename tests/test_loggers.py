@@ -49,7 +49,7 @@ class OneAProcess(Logger):
     def version(self) -> str:
         return "1"
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.experiment.metrics.append({**metrics, "step": step or 0})
 
     def log_hyperparams(self, params: dict[str, Any], *arguments: Any, **named: Any) -> None:  # type: ignore[override]
