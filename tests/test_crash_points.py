@@ -68,6 +68,7 @@ COMMANDS = {
     "an eager run": (*QUICK, "hydra.run.dir=a", "engine=eager", "logger=none"),
     "a run that stops early": (*QUICK, *STOP, "hydra.run.dir=a", "logger=none"),
     "a sweep": (*SWEEP, *QUICK),
+    "a sweep of which a trial stops early": ("-m", "sweep=s", *QUICK, *STOP, "optimizer.lr=0.0,0.1", "logger=none"),
 }
 
 

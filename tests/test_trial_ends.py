@@ -7,9 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Timer
 
-from tests import faults
 from tests.conftest import ROOT, Ended
-from tests.test_crash_points import left
 from tests.test_runs import metrics, weights
 from tests.test_stacked import assert_close, interrupt_after, same
 from trialstack.errors import Interrupted
@@ -141,18 +139,6 @@ SWEEP = (
     "-m", "sweep=s", "optimizer.lr=0.0,0.1", "logger=none", "model.hidden=[4]", "trainer.limit_train_batches=2",
     "trainer.max_epochs=4", "callbacks=early_stopping", "~callbacks.progress", "callbacks.early_stopping.patience=1",
 )  # fmt: skip
-
-
-def test_a_sweep_whose_trials_end_early_can_be_killed_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    some = slice(None) if pytestconfig.getoption("every_crash_point") else slice(1, None, 12)
-
-    def check(folder: Path) -> None:
-        assert left(folder) == left(tmp_path / "whole"), folder.name
-
-    assert faults.every_point("train.py", SWEEP, check, (), some) > 4
 
 
 LIGHTNING = "_target_: lightning.pytorch.callbacks"

@@ -211,6 +211,7 @@ class Fit:
             for run in self.runs:
                 if not run.concluded:
                     run.write_result()
+                    run.end_loggers("failed")
 
     def _continues(self) -> str:
         if self.alone:
@@ -309,6 +310,7 @@ class Fit:
                         raise
                     run.fail("failed", reason(error))
                     log.exception("the trial has failed after its training")
+                    run.end_loggers("failed")
                 log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
             run.write_result()
             run.concluded = True

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from trialstack import figures, tables, tensorboard
+from trialstack import figures, loggers, tables, tensorboard
 from trialstack.account import Account
 from trialstack.build import build_all, check_all
 from trialstack.checkpoints import Best, read_checkpoint
@@ -196,8 +196,13 @@ class Run:
             elif test is not None:
                 tested = f"test/loss {rounded(test.loss)}  test/acc {rounded(test.accuracy)}"
                 log.info("best epoch %s: %s", self.best.epoch, tested)
-            for logger in self.loggers:
-                logger.finalize("finished")
+        self.end_loggers("finished")
+
+    def end_loggers(self, status: str) -> None:
+        """End the loggers that are open."""
+        ending, self.loggers = self.loggers, []
+        with self.account.measure("logging"):
+            loggers.end(ending, status)
 
     def best_classifier(self) -> Classifier | None:
         """Return the classifier with the best weights that there are; None if no epoch was finished."""
