@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +44,17 @@ class Ended:
     err: str
 
 
+def listen() -> None:
+    """Have Ctrl-C and a closed terminal reach this process, also where a shell runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def handlers_restored() -> Iterator[None]:
     """Have signals mean afterwards what they mean to pytest."""
     handlers = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    listen()
     try:
         yield
     finally:
@@ -82,7 +88,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start a script of the project in a process of its own, in an empty folder; Ctrl-C reaches it in any case."""
+    """Start a script of the project in a process of its own, in an empty folder; signals reach it in any case."""
 
     def start(script: str, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -91,7 +97,7 @@ def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=listen,
         )
 
     return start
