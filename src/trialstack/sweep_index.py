@@ -99,9 +99,7 @@ class SweepIndex:
             pass
         except (Damaged, KeyError) as error:
             problem = error if isinstance(error, Damaged) else f"has no {error.args[0]}"
-            raise UserError(
-                f"{index.file} {problem}; move it away, and the sweep begins anew beside the trials that are there"
-            ) from error
+            raise UserError(f"{index.file} {problem}; restore it from a copy, or use another sweep=NAME") from error
         return index
 
     def check(self, name: str) -> None:
