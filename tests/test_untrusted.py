@@ -155,6 +155,12 @@ def test_numbers_at_the_edge_of_what_is_believed_are_shown(sweep: Path, command:
     assert ended.code == 0, ended.err
 
 
+INDEX = (
+    b'{"objective": "val/acc", "common": {"content": {}, "choices": {}}, '
+    b'"trials": {"0": {"content": {"x": %s}, "choices": {}, "overrides": []}}}'
+)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -168,6 +174,10 @@ def test_numbers_at_the_edge_of_what_is_believed_are_shown(sweep: Path, command:
         b'{"objective": "val/acc", "common": {"content": {}, "choices": {"model": 5}}, "trials": {}}',
         b'{"objective": "val/acc", "common": {"content": {"x": ' + b"[" * 200 + b"]" * 200 + b'}, "choices": {}}, '
         b'"trials": {"0": {"content": {}, "choices": {}, "overrides": []}}}',
+        b'{"objective": "val/acc", "common": {"content": {}, "choices": {}}, "trials": {}}',
+        INDEX % b'"\\ud800"',
+        INDEX % (b"1" + b"0" * 400),
+        INDEX % (b"1" * 10_000),
     ],
 )
 def test_a_damaged_index_is_one_line(content: bytes | Callable[[Path], None], sweep: Path) -> None:
@@ -175,6 +185,17 @@ def test_a_damaged_index_is_one_line(content: bytes | Callable[[Path], None], sw
     with pytest.raises(UserError, match=f"{sweep}/sweep.json .*; move it away") as caught:
         Leaderboard(sweep)
     assert "\n" not in str(caught.value)
+
+
+def test_any_values_of_a_key_are_shown(sweep: Path, command: Command) -> None:
+    index = SweepIndex.read(sweep)
+    for name, value in (("0", "[/a]"), ("1", "[red]b"), ("2", math.inf)):
+        index.trials[name].content.update({"model.x": value, "model.y": [1.0, math.inf, 2.0][int(name)]})
+        index.trials[name].overrides.extend(["model.x", "model.y"])
+    index.write()
+    ended = command("report.py", "sweep=s")
+    assert ended.code == 0, ended.err
+    assert all(value in ended.out for value in ("[/a]", "[red]b", "inf")), ended.out
 
 
 def test_a_sweep_goes_on_past_a_damaged_result(command: Command) -> None:
@@ -202,6 +223,8 @@ EMPTY = "".join(f"{group}: {{}}\n" for group in GROUPS)
         (EMPTY + BOMB).encode(),
         (EMPTY + "x: " + "[" * 200_000).encode(),
         (EMPTY + "x: " + "{a: " * 1000 + "1" + "}" * 1000).encode(),
+        (EMPTY + "x:\n" + "- 1\n" * 20_000).encode(),
+        (EMPTY + "x: 1" + ":1" * 200_000).encode(),
         b"data: {\n",
         b"data: 5\nmodel: []\n",
         b"- data\n",

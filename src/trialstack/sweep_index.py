@@ -93,6 +93,8 @@ class SweepIndex:
                 index.trials[name] = Indexed(
                     common["content"] | own["content"], common["choices"] | own["choices"], own["overrides"]
                 )
+            if not index.trials:
+                raise Damaged("has no trials")
             if index.objective not in OBJECTIVES:
                 raise Damaged("has a wrong value of objective")
         except FileNotFoundError:

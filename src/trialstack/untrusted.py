@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 LARGEST = 1e150
 """Larger numbers are no measurements: of smaller ones, means and deviations are finite."""
 
-_CONFIG = 2**20
-"""Bytes of a config; this project's have some 3,000."""
+_CONFIG, _VALUES = 200_000, 10_000
+"""Bytes of a config, and values in it; this project's have some 3,000 and 100."""
 
 _DEPTH = 50
 """Of lists in lists and mappings in mappings, in JSON and YAML."""
@@ -77,7 +77,8 @@ def json_fields(file: Path, types: Mapping[str, Any], most: int) -> dict[str, An
         Damaged: it is no JSON object, or a field is of another type.
     """
     try:
-        values = json.loads(text(file, most))
+        values = json.loads(text(file, most), parse_int=_int)
+        json.dumps(values, ensure_ascii=False).encode()  # JSON can spell halves of characters, which nothing can write
     except Damaged:
         raise
     except ValueError as error:
@@ -85,6 +86,13 @@ def json_fields(file: Path, types: Mapping[str, Any], most: int) -> dict[str, An
     except RecursionError:
         raise Damaged("is nested too deeply") from None
     return fields(values, types)
+
+
+def _int(digits: str) -> int:
+    number = int(digits)
+    if abs(number) >= 2**63:
+        raise ValueError("a number of more than 64 bits")
+    return number
 
 
 def fields(values: Any, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,12 +140,13 @@ def config(file: Path) -> DictConfig | ListConfig:
         FileNotFoundError: there is none.
         Damaged: it is no config as this project writes them; those have no aliases, which can make a few lines endless.
     """
-    content, depth = text(file, _CONFIG), 0
+    content, depth, values = text(file, _CONFIG), 0, 0
     try:
         for event in yaml.parse(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > _DEPTH:
-                raise Damaged("is no config of a run: it has YAML aliases, or is nested too deeply")
+            values += isinstance(event, yaml.NodeEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > _DEPTH or values > _VALUES:
+                raise Damaged("is no config of a run: it has YAML aliases, too many values, or is nested too deeply")
         return OmegaConf.load(StringIO(content))
     except Damaged:
         raise
