@@ -33,9 +33,9 @@ def report(folder: Path) -> Leaderboard:
         end = f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, tensorboard/"
     except OSError as error:
         end = cannot_write(error, folder)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=NOT_TERMINAL)
+        console = Console(highlight=False, markup=False, width=NOT_TERMINAL)
     console.print(fitting(leaderboard.table(), console))
     for status in ("failed", "diverged"):
         alike: dict[str | None, list[str]] = {}

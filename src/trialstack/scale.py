@@ -31,7 +31,8 @@ class Scale:
 
     def __init__(self, values: Sequence[Any], others: Sequence[Any] = ()) -> None:
         distinct = list({json.dumps(item): item for item in (*values, *others)}.values())
-        self.numeric = all(type(item) in (int, float) for item in distinct) and len(distinct) > 1
+        numbers = all(type(item) in (int, float) and math.isfinite(item) for item in distinct)
+        self.numeric = numbers and len(distinct) > 1
         self.log = self.numeric and min(values) > 0 and max(values) / min(values) >= WIDE
         ordered = sorted(distinct) if self.numeric else distinct
         self._places = {json.dumps(item): float(i) for i, item in enumerate(ordered)}
