@@ -182,7 +182,7 @@ INDEX = (
 )
 def test_a_damaged_index_is_one_line(content: bytes | Callable[[Path], None], sweep: Path) -> None:
     put(sweep / "sweep.json", content)
-    with pytest.raises(UserError, match=f"{sweep}/sweep.json .*; move it away") as caught:
+    with pytest.raises(UserError, match=f"{sweep}/sweep.json .*; restore it from a copy") as caught:
         Leaderboard(sweep)
     assert "\n" not in str(caught.value)
 
