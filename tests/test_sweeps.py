@@ -411,7 +411,7 @@ def test_a_full_disk_loses_nothing(command: Command, monkeypatch: pytest.MonkeyP
         patch.setattr("trialstack.stack_checkpoint.StackFile.split", full)
         ended = command("train.py", *SWEEP, "seed=1,2")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "cannot write stack.ckpt: No space left on device; make room, then" in ended.err
+    assert "cannot write stack.ckpt: No space left on device; make room there, then" in ended.err
     assert [result(name)["status"] for name in range(2)] == ["interrupted"] * 2
     ended = command("train.py", *SWEEP, "seed=1,2")
     assert ended.code == 0, ended.err
