@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Ended, handlers_restored
+from tests.conftest import Ended, handlers_restored, listen
 from trialstack.interruption import PATIENCE, Interruption
 
 Command = Callable[..., Ended]
@@ -88,7 +88,7 @@ with Interruption():
         signal.raise_signal(signal.SIGTERM)
         print("finished")
 """
-    ended = subprocess.run([sys.executable, "-u", "-c", hangs], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-u", "-c", hangs], capture_output=True, text=True, preexec_fn=listen)
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "finishing\n")
     assert "more" in ended.stderr
 
