@@ -32,7 +32,7 @@ Plugins.instance()  # loaded before a test puts Hydra's state back to where it b
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-crash-point", action="store_true", help="all of them, not one in eight: 10 minutes")
+    parser.addoption("--every-crash-point", action="store_true", help="all of them, not one in 48: 20 minutes")
 
 
 @dataclass

@@ -73,8 +73,8 @@ COMMANDS = {
 
 
 def some(number: int, config: pytest.Config) -> slice:
-    """Points to try: one in sixteen, others for each command."""
-    return slice(None) if config.getoption("every_crash_point") else slice(number, None, 16)
+    """Points to try: one in 48, others for each command."""
+    return slice(None) if config.getoption("every_crash_point") else slice(number, None, 48)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -83,7 +83,7 @@ def test_a_command_that_is_killed_anywhere_gives_the_same_when_it_is_run_again(
 ) -> None:
     otherwise = () if "-m" in COMMANDS[name] else ("resume=a",)
     part = some(3 * list(COMMANDS).index(name), pytestconfig)
-    assert faults.every_point("train.py", COMMANDS[name], equals_whole, otherwise, part) > 1
+    assert faults.every_point("train.py", COMMANDS[name], equals_whole, otherwise, part) >= 1
 
 
 def test_a_stopped_sweep_can_be_killed_anywhere_while_it_goes_on(
@@ -97,7 +97,7 @@ def test_a_stopped_sweep_can_be_killed_anywhere_while_it_goes_on(
     assert faults.run("train.py", command, end_at=len(makes) // 2)[0] == faults.KILLED
     os.chdir("..")
     part = some(5, pytestconfig)
-    assert faults.every_point("train.py", command, equals_whole, part=part, before=Path("stopped").absolute()) > 1
+    assert faults.every_point("train.py", command, equals_whole, part=part, before=Path("stopped").absolute()) >= 1
 
 
 @pytest.mark.parametrize(

@@ -491,4 +491,4 @@ def test_commands_that_read_sweeps_say_what_is_missing(command: Command) -> None
     (FOLDER / "sweep.json").write_text("{")
     ended = command("train.py", *SWEEP, "seed=1,2")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "sweep.json is damaged" in ended.err
+    assert "sweep.json is no JSON" in ended.err

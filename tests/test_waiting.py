@@ -73,6 +73,8 @@ def test_a_single_thread_waits_for_nobody(seen: list[bool], monkeypatch: pytest.
 
 @pytest.mark.skipif(waiting._library() is None, reason="torch does not use GNU's OpenMP here")
 def test_idle_threads_come_and_go() -> None:
+    import sklearn.ensemble  # noqa: F401  # which brings another OpenMP
+
     before, idlers = psutil.Process().num_threads(), Idlers()
     idlers.set(True)
     assert psutil.Process().num_threads() > before + 1

@@ -97,9 +97,11 @@ class Idlers:
 
 
 def _library() -> ctypes.CDLL | None:
-    """The GNU OpenMP that torch has loaded."""
+    """The GNU OpenMP that torch has loaded; other packages may have brought their own."""
     try:
-        paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line}
-        return ctypes.CDLL(paths.pop()) if len(paths) == 1 else None
+        lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return None
+    paths = {Path(line.split()[-1]) for line in lines if "libgomp" in line}
+    of_torch = {path for path in paths if path.is_relative_to(Path(torch.__file__).parent)} or paths
+    return ctypes.CDLL(str(of_torch.pop())) if len(of_torch) == 1 else None
