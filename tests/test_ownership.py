@@ -37,6 +37,14 @@ def test_a_new_sweep_does_not_take_over_what_lies_in_its_folder(name: str, comma
     assert not Path("proj/0").exists()
 
 
+def test_a_sweep_does_not_write_its_config_through_a_link(command: Command) -> None:
+    Path("precious.yaml").write_text("mine")
+    FOLDER.mkdir(parents=True)
+    (FOLDER / "multirun.yaml").symlink_to(Path("precious.yaml").absolute())
+    assert command("train.py", *SWEEP, "seed=1,2").code == 0
+    assert Path("precious.yaml").read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["..", "."])
 def test_a_sweep_needs_a_name_of_its_own(name: str, command: Command) -> None:
     Path("outputs/tensorboard").mkdir(parents=True)

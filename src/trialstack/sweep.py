@@ -16,7 +16,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from trialstack.atomic import remove_parts
+from trialstack.atomic import remove_parts, replaced
 from trialstack.errors import CannotWrite, Interrupted, TrialsFailed, UserError, cannot_write, reason
 from trialstack.folders import discard, locked, refuse_links
 from trialstack.hydra_internals import JobReturn, JobStatus, outcome
@@ -156,7 +156,8 @@ class Sweep:
         if not self.index.file.exists():
             self.index.claim()
         self.index.write()
-        OmegaConf.save(self.master, self.folder / "multirun.yaml")
+        with replaced(self.folder / "multirun.yaml") as temporary:
+            OmegaConf.save(self.master, temporary)
         remove_parts(self.folder, FILES)
         log.info(self._announcement())
         try:
