@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from trialstack.cli import exit_codes, run
 from trialstack.errors import cannot_write
 from trialstack.folders import EVALUATION, requested_run
-from trialstack.rules import check_request
+from trialstack.request import check_request
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from trialstack.cli import exit_codes, run
 from trialstack.errors import UserError
 from trialstack.folders import requested_run
-from trialstack.rules import as_list, check_request
+from trialstack.request import as_list, check_request
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")

@@ -5,109 +5,37 @@ What only a class of torch, of Lightning or of the user's own can say is asked i
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.errors import UserError, quoted
 from trialstack.objective import OBJECTIVES
+from trialstack.rule import (
+    FLOAT32,
+    INT64,
+    Rule,
+    check_rules,
+    class_name,
+    flag,
+    fraction_or_count,
+    needed,
+    not_negative,
+    number,
+    one_of,
+    or_null,
+    positive,
+    probability,
+    whole,
+)  # fmt: skip
 from trialstack.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
 from trialstack.unread import check_read, refers
-
-
-class Range(NamedTuple):
-    """What a type of number can hold, apart from 0."""
-
-    low: float
-    high: float
-    text: str
-
-
-FLOAT32 = Range(2.0**-126, (2 - 2.0**-23) * 2.0**127, "float32 holds sizes from 1.2e-38 to 3.4e38")
-INT64 = Range(1, 2**63 - 1, "64 bits hold up to 9.2e18")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`KEY must be MUST`; `remedy` is an override that is right.
-
-    Attributes:
-        needed: a config without the key cannot be used: nothing else says what it would be.
-        range: of numbers.
-    """
-
-    must: str
-    holds: Callable[[Any], bool]
-    remedy: str
-    needed: bool = False
-    range: Range | None = None
-
-    def broken(self, key: str, value: Any) -> str | None:
-        """Return what is wrong with a key's value, None if nothing is."""
-        beyond = ""
-        if self.range is not None and type(value) in (int, float) and value != 0:
-            beyond = "" if self.range.low <= abs(value) <= self.range.high else f" ({self.range.text})"
-        if not beyond and self.holds(value):
-            return None
-        return f"{key} must be {self.must}{beyond}, got {quoted(value)}; try {key}={self.remedy}"
-
-
-def _needed(rule: Rule) -> Rule:
-    return replace(rule, needed=True)
-
-
-def _or_null(rule: Rule) -> Rule:
-    return replace(rule, must=f"{rule.must}, or null", holds=lambda x: x is None or rule.holds(x))
-
-
-def _whole(low: int, remedy: str, high: int | None = None) -> Rule:
-    must = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
-    return Rule(must, lambda x: type(x) is int and low <= x and (high is None or x <= high), remedy, range=INT64)
-
-
-def _number(must: str, holds: Callable[[float], bool], remedy: str) -> Rule:
-    return Rule(f"a number {must}", lambda x: type(x) in (int, float) and holds(x), remedy, range=FLOAT32)
-
-
-def _one_of(*options: str) -> Rule:
-    return Rule(f"one of {', '.join(options)}", lambda x: x in options, options[0])
-
-
-def _flag(remedy: str) -> Rule:
-    return Rule("true or false", lambda x: type(x) is bool, remedy)
-
-
-def _not_negative(remedy: str) -> Rule:
-    return _number("of at least 0", lambda x: x >= 0, remedy)
-
-
-def _positive(remedy: str) -> Rule:
-    return _number("above 0", lambda x: x > 0, remedy)
-
-
-def _probability(remedy: str) -> Rule:
-    return _number("from 0 up to, but not including, 1", lambda x: 0 <= x < 1, remedy)
-
-
-def _fraction_or_count(remedy: str) -> Rule:
-    return Rule(
-        "a whole number of minibatches from 0, or a part of them from 0.0 to 1.0",
-        lambda x: (type(x) is int and x >= 0) or (type(x) is float and 0 <= x <= 1),
-        remedy,
-        range=INT64._replace(low=0),
-    )
-
-
-def _class(remedy: str) -> Rule:
-    return Rule("the dotted name of a class", lambda x: isinstance(x, str) and _DOTTED.fullmatch(x) is not None, remedy)
 
 
 def _is_devices(value: Any) -> bool:
@@ -132,7 +60,6 @@ def _is_time(value: Any) -> bool:
     )
 
 
-_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _NO_NAME = re.compile(r"|null|true|false|[-+.\d].*", re.IGNORECASE)
 _TIME = re.compile(r"\d{1,6}:\d\d:\d\d:\d\d")
 
@@ -160,78 +87,76 @@ GROUPS = {
 """Config groups, with an option that is right."""
 
 RULES: dict[str, Rule] = {
-    "seed": _needed(_whole(0, "1", high=2**32 - 1)),
-    "objective": _needed(_one_of(*OBJECTIVES)),
-    "test": _needed(_flag("true")),
-    "resume": _needed(Rule("a run folder, or null", lambda x: x is None or isinstance(x, str | int), "null")),
-    "sweep": _needed(
+    "seed": needed(whole(0, "1", high=2**32 - 1)),
+    "objective": needed(one_of(*OBJECTIVES)),
+    "test": needed(flag("true")),
+    "resume": needed(Rule("a run folder, or null", lambda x: x is None or isinstance(x, str | int), "null")),
+    "sweep": needed(
         Rule("a name without /", lambda x: x is None or (str(x) not in ("", ".", "..") and "/" not in str(x)), "lr")
     ),
-    "dry_run": _needed(_flag("true")),
-    "on_error": _needed(_one_of("continue", "stop")),
-    "retry": _needed(Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged")),
-    "folder": _needed(Rule("a folder", lambda x: isinstance(x, str), "${hydra:runtime.output_dir}")),
-    "data._target_": _needed(_class("trialstack.data.Digits")),
-    "data.batch_size": _needed(_whole(1, "32")),
-    "data.val_size": _whole(1, "300"),
-    "data.normalize": _one_of("unit", "standard"),
+    "dry_run": needed(flag("true")),
+    "on_error": needed(one_of("continue", "stop")),
+    "retry": needed(Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged")),
+    "folder": needed(Rule("a folder", lambda x: isinstance(x, str), "${hydra:runtime.output_dir}")),
+    "data._target_": needed(class_name("trialstack.data.Digits")),
+    "data.batch_size": needed(whole(1, "32")),
+    "data.val_size": whole(1, "300"),
+    "data.normalize": one_of("unit", "standard"),
     "data.root": Rule("a folder", lambda x: isinstance(x, str) and x.isprintable() and x != "", "data"),
-    "data.download": _flag("true"),
+    "data.download": flag("true"),
     "data.augment": Rule(
         "a list of transforms, each with a _target_",
         lambda x: x is None or (isinstance(x, list) and all(isinstance(t, dict) and "_target_" in t for t in x)),
         "null",
     ),
-    "model._target_": _needed(_class("trialstack.models.MLP")),
-    "engine.name": _needed(_one_of("auto", "stacked", "eager")),
-    "engine.steps_per_execution": _whole(1, "64"),
-    "engine.max_stack": _or_null(_whole(1, "64")),
-    "optimizer._target_": _needed(_class("torch.optim.SGD")),
-    "optimizer.lr": _not_negative("0.01"),
-    "optimizer.momentum": _number("from 0 to 1", lambda x: 0 <= x <= 1, "0.9"),
-    "optimizer.dampening": _number("from 0 to 1", lambda x: 0 <= x <= 1, "0.0"),
-    "optimizer.weight_decay": _not_negative("0.0"),
-    "optimizer.nesterov": _flag("false"),
-    "optimizer.maximize": _flag("false"),
-    "optimizer.amsgrad": _flag("false"),
-    "optimizer.decoupled_weight_decay": _flag("false"),
-    "optimizer.capturable": _flag("false"),
-    "optimizer.differentiable": _flag("false"),
-    "optimizer.foreach": _or_null(_flag("null")),
-    "optimizer.fused": _or_null(_flag("null")),
-    "schedule.name": _needed(_one_of("constant", "cosine", "step", "onecycle")),
-    "schedule.warmup_epochs": _not_negative("0.5"),
-    "schedule.eta_min": _not_negative("0.0"),
-    "schedule.step_size": _whole(1, "10"),
-    "schedule.gamma": _positive("0.1"),
-    "schedule.max_lr": _positive("0.1"),
-    "schedule.pct_start": _number("between 0 and 1", lambda x: 0 < x < 1, "0.3"),
-    "schedule.div_factor": _positive("25.0"),
-    "schedule.final_div_factor": _positive("1e4"),
-    "trainer.accelerator": _needed(_one_of("auto", "cpu", "gpu", "cuda", "mps")),
-    "trainer.devices": _needed(
+    "model._target_": needed(class_name("trialstack.models.MLP")),
+    "engine.name": needed(one_of("auto", "stacked", "eager")),
+    "engine.steps_per_execution": whole(1, "64"),
+    "engine.max_stack": or_null(whole(1, "64")),
+    "optimizer._target_": needed(class_name("torch.optim.SGD")),
+    "optimizer.lr": not_negative("0.01"),
+    "optimizer.momentum": number("from 0 to 1", lambda x: 0 <= x <= 1, "0.9"),
+    "optimizer.dampening": number("from 0 to 1", lambda x: 0 <= x <= 1, "0.0"),
+    "optimizer.weight_decay": not_negative("0.0"),
+    "optimizer.nesterov": flag("false"),
+    "optimizer.maximize": flag("false"),
+    "optimizer.amsgrad": flag("false"),
+    "optimizer.decoupled_weight_decay": flag("false"),
+    "optimizer.capturable": flag("false"),
+    "optimizer.differentiable": flag("false"),
+    "optimizer.foreach": or_null(flag("null")),
+    "optimizer.fused": or_null(flag("null")),
+    "schedule.name": needed(one_of("constant", "cosine", "step", "onecycle")),
+    "schedule.warmup_epochs": not_negative("0.5"),
+    "schedule.eta_min": not_negative("0.0"),
+    "schedule.step_size": whole(1, "10"),
+    "schedule.gamma": positive("0.1"),
+    "schedule.max_lr": positive("0.1"),
+    "schedule.pct_start": number("between 0 and 1", lambda x: 0 < x < 1, "0.3"),
+    "schedule.div_factor": positive("25.0"),
+    "schedule.final_div_factor": positive("1e4"),
+    "trainer.accelerator": needed(one_of("auto", "cpu", "gpu", "cuda", "mps")),
+    "trainer.devices": needed(
         Rule("a whole number of at least 1, a list of device numbers, or auto", _is_devices, "1")
     ),
-    "trainer.strategy": _needed(Rule("the name of a strategy of Lightning", lambda x: isinstance(x, str), "auto")),
-    "trainer.precision": _needed(
-        Rule(f"one of {', '.join(PRECISIONS)}", lambda x: str(x) in PRECISIONS, PRECISIONS[0])
-    ),
-    "trainer.max_epochs": _needed(_whole(1, "30")),
-    "trainer.max_time": _or_null(Rule("a time above 0 as DD:HH:MM:SS", _is_time, "00:01:00:00")),
-    "trainer.limit_train_batches": _needed(_fraction_or_count("1.0")),
-    "trainer.limit_val_batches": _needed(_fraction_or_count("1.0")),
-    "trainer.overfit_batches": _fraction_or_count("0.0"),
-    "trainer.check_val_every_n_epoch": _needed(_whole(1, "1")),
+    "trainer.strategy": needed(Rule("the name of a strategy of Lightning", lambda x: isinstance(x, str), "auto")),
+    "trainer.precision": needed(Rule(f"one of {', '.join(PRECISIONS)}", lambda x: str(x) in PRECISIONS, PRECISIONS[0])),
+    "trainer.max_epochs": needed(whole(1, "30")),
+    "trainer.max_time": or_null(Rule("a time above 0 as DD:HH:MM:SS", _is_time, "00:01:00:00")),
+    "trainer.limit_train_batches": needed(fraction_or_count("1.0")),
+    "trainer.limit_val_batches": needed(fraction_or_count("1.0")),
+    "trainer.overfit_batches": fraction_or_count("0.0"),
+    "trainer.check_val_every_n_epoch": needed(whole(1, "1")),
     "trainer.profiler": Rule(
         "simple, advanced, pytorch or null", lambda x: x in (None, "simple", "advanced", "pytorch"), "simple"
     ),
-    "trainer.fast_dev_run": _needed(
+    "trainer.fast_dev_run": needed(
         Rule("true, false or a number of minibatches", lambda x: type(x) is bool or (type(x) is int and x >= 0), "true")
     ),
     "trainer.deterministic": Rule("true, false or warn", lambda x: type(x) is bool or x == "warn", "false"),
-    "trainer.gradient_clip_val": _or_null(_not_negative("1.0")),
-    "trainer.gradient_clip_algorithm": _or_null(_one_of("norm", "value")),
-    "trainer.accumulate_grad_batches": _whole(1, "1"),
+    "trainer.gradient_clip_val": or_null(not_negative("1.0")),
+    "trainer.gradient_clip_algorithm": or_null(one_of("norm", "value")),
+    "trainer.accumulate_grad_batches": whole(1, "1"),
     "trainer.val_check_interval": Rule(
         "a whole number of minibatches of at least 1, or a part of them above 0.0 and up to 1.0",
         lambda x: x is None or (type(x) is int and x >= 1) or (type(x) is float and 0 < x <= 1),
@@ -240,15 +165,15 @@ RULES: dict[str, Rule] = {
     "trainer.max_steps": Rule(
         "a whole number of at least 1, or -1 for no limit", lambda x: type(x) is int and (x == -1 or x >= 1), "-1"
     ),
-    "trainer.log_every_n_steps": _or_null(_whole(0, "50")),
-    "trainer.sync_batchnorm": _flag("false"),
-    "trainer.detect_anomaly": _flag("false"),
-    "trainer.inference_mode": _flag("true"),
+    "trainer.log_every_n_steps": or_null(whole(0, "50")),
+    "trainer.sync_batchnorm": flag("false"),
+    "trainer.detect_anomaly": flag("false"),
+    "trainer.inference_mode": flag("true"),
 }
 """By key; a key of the config itself, of `data`, `model`, `engine` and `schedule` that is not here is not read."""
 
 ADAM_RULES: dict[str, Rule] = {
-    "optimizer.eps": _positive("1e-7"),
+    "optimizer.eps": positive("1e-7"),
     "optimizer.betas": Rule(
         "two numbers with a point, from 0.0 up to, but not including, 1.0",
         lambda x: isinstance(x, list) and len(x) == 2 and all(type(b) is float and 0 <= b < 1 for b in x),
@@ -257,10 +182,10 @@ ADAM_RULES: dict[str, Rule] = {
 }
 
 MLP_RULES: dict[str, Rule] = {
-    "model.hidden": _needed(Rule("a list of whole numbers of at least 1, one a hidden layer", _is_widths, "[300,100]")),
-    "model.dropout": _probability("0.2"),
-    "model.activation": _one_of("relu", "tanh", "gelu"),
-    "model.init": _one_of(*INITIALIZERS),
+    "model.hidden": needed(Rule("a list of whole numbers of at least 1, one a hidden layer", _is_widths, "[300,100]")),
+    "model.dropout": probability("0.2"),
+    "model.activation": one_of("relu", "tanh", "gelu"),
+    "model.init": one_of(*INITIALIZERS),
 }
 
 SCHEDULES = {
@@ -283,16 +208,16 @@ OURS = {
 }
 """Arguments of the Trainer that are no keys of `trainer`, and what is in their place."""
 
-MONITOR = _or_null(_one_of("val/loss", "val/acc", "train/loss", "train/acc", "lr"))
+MONITOR = or_null(one_of("val/loss", "val/acc", "train/loss", "train/acc", "lr"))
 """What callbacks can watch."""
 
 EARLY_STOPPING_RULES = {
-    "monitor": _one_of("val/loss", "val/acc", "train/loss", "train/acc", "lr"),
-    "mode": _one_of("min", "max"),
-    "patience": _whole(0, "5"),
-    "min_delta": _number("of any size", lambda x: True, "0.0"),
-    "stopping_threshold": _or_null(_number("of any size", lambda x: True, "0.9")),
-    "divergence_threshold": _or_null(_number("of any size", lambda x: True, "10.0")),
+    "monitor": one_of("val/loss", "val/acc", "train/loss", "train/acc", "lr"),
+    "mode": one_of("min", "max"),
+    "patience": whole(0, "5"),
+    "min_delta": number("of any size", lambda x: True, "0.0"),
+    "stopping_threshold": or_null(number("of any size", lambda x: True, "0.9")),
+    "divergence_threshold": or_null(number("of any size", lambda x: True, "10.0")),
 }
 
 TOP_KEYS = {key for key in RULES if "." not in key} | set(GROUPS)
@@ -362,7 +287,7 @@ def check(values: Mapping[str, Any]) -> None:
     for group, option in GROUPS.items():
         if not isinstance(values.get(group), dict):
             raise UserError(f"{group} must be a group of keys, got {quoted(values.get(group))}; try {group}={option}")
-    _check(values, RULES)
+    check_rules(values, RULES)
     check_read(values, (*TOP_KEYS, *READ_KEYS))
     check_read(values["engine"], _keys("engine"), "engine.")
     _check_schedule(values)
@@ -393,7 +318,7 @@ def _check_schedule(values: Mapping[str, Any]) -> None:
 def _check_optimizer(values: Mapping[str, Any]) -> None:
     optimizer = values["optimizer"]
     if optimizer["_target_"] in ("torch.optim.Adam", "torch.optim.AdamW"):
-        _check(values, ADAM_RULES)
+        check_rules(values, ADAM_RULES)
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0, got 0; try optimizer.momentum=0.9")
     largest = _log10_of_largest_factor(optimizer, values["schedule"], values["trainer"]["max_epochs"])
@@ -469,7 +394,7 @@ def _check_network(values: Mapping[str, Any]) -> None:
     model = values["model"]
     if model["_target_"] != "trialstack.models.MLP":
         return
-    _check(values, MLP_RULES)
+    check_rules(values, MLP_RULES)
     check_read(model, ["_target_", *(key.partition(".")[2] for key in MLP_RULES)], "model.", "MLP does not read")
     if len(model["hidden"]) > LAYERS:
         raise UserError(
@@ -503,71 +428,13 @@ def _check_callbacks(values: Mapping[str, Any]) -> None:
         prefix, rules = f"callbacks.{name}.", {"monitor": MONITOR}
         if callback["_target_"].endswith(".EarlyStopping"):
             rules |= EARLY_STOPPING_RULES
-        _check({prefix[:-1]: callback}, {f"{prefix}{key}": rule for key, rule in rules.items()})
+        check_rules({prefix[:-1]: callback}, {f"{prefix}{key}": rule for key, rule in rules.items()})
         monitor = callback.get("monitor")
         if str(monitor).startswith("val/") and not values["trainer"]["limit_val_batches"]:
             raise UserError(
                 f"{prefix}monitor={monitor} needs validation, got trainer.limit_val_batches=0; try "
                 f"{prefix}monitor=train/loss"
             )
-
-
-PREDICTION_RULES: dict[str, Rule] = {
-    "data.root": _or_null(RULES["data.root"]),
-    "accelerator": _one_of("auto", "cpu", "gpu"),
-    "index": Rule(
-        "a list of sample numbers from 0",
-        lambda x: all(type(i) is int and i >= 0 for i in as_list(x)),
-        "[0,1,2]",
-    ),
-    "images": Rule(
-        "a list of files",
-        lambda x: all(isinstance(file, str) for file in as_list(x)),
-        "[shoe.png]",
-    ),
-    "invert": Rule("true, false or auto", lambda x: x == "auto" or type(x) is bool, "auto"),
-    "output": Rule(
-        "a file that ends in .csv or .json", lambda x: x is None or str(x).endswith((".csv", ".json")), "labels.csv"
-    ),
-}
-
-
-def as_list(value: Any) -> list[Any]:
-    """Return the items of a list, or a single value as a list of one; of null, none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, ListConfig)) else [value]
-
-
-def check_request(config: DictConfig) -> None:
-    """Check the config of `evaluate.py` or `predict.py`.
-
-    Raises:
-        UserError: a value breaks its rule, or not exactly one of `index` and `images` is given, or there is no folder
-            for `output`.
-    """
-    values: Any = OmegaConf.to_container(config, resolve=True)
-    check_read(values, ("run", "data", *PREDICTION_RULES))
-    check_read(values["data"], ("root",), "data.")
-    _check(values, PREDICTION_RULES)
-    if "index" in config and bool(as_list(config.index)) == bool(as_list(config.images)):
-        got = "both" if as_list(config.index) else "neither"
-        raise UserError(f"either index=[0,1,2] or images=[a.png,...] is needed, got {got}")
-    folder = Path(str(values.get("output") or "")).parent
-    if not folder.is_dir():
-        raise UserError(f"cannot write output={values['output']}: there is no folder {folder}; try output=labels.csv")
-
-
-def _check(values: Any, rules: Mapping[str, Rule]) -> None:
-    for key, rule in rules.items():
-        group, _, name = key.rpartition(".")
-        scope = values.get(group) or {} if group else values
-        if name in scope:
-            broken = rule.broken(key, scope[name])
-            if broken is not None:
-                raise UserError(broken)
-        elif rule.needed:
-            raise UserError(f"{key} must be {rule.must}, got none; try {key}={rule.remedy}")
 
 
 def _keys(group: str) -> set[str]:
