@@ -80,12 +80,12 @@ def test_samples_that_are_classified_with_certainty_change_no_bit(rates: list[fl
     assert torch.equal(built.parameters, before)
 
 
-def test_a_wide_product_is_the_same_in_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = networks(1, [7])
+def test_a_long_sum_is_the_same_in_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = networks(1, [30, 7])
     index = torch.arange(16).view(1, 2, 8)
     whole, halved = stack(made), stack(made)
-    whole.halves, halved.halves = False, True
-    monkeypatch.setattr("trialstack.stack.HALVED_WEIGHTS", 100)  # the first layer has 140
+    whole.halves = False
+    monkeypatch.setattr("trialstack.stack.LONG_SUM", 20)  # forwards 20 pixels and 30 units, backwards those units
     for built in (whole, halved):
         built.train(index, epoch=0, number=0, start=0)
     torch.testing.assert_close(halved.parameters, whole.parameters, rtol=1e-12, atol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 
 from trialstack import waiting
 from trialstack.load import Load
-from trialstack.waiting import Idlers, waiting_by_load
+from trialstack.waiting import Cores, Idlers, waiting_by_load
 
 
 class Others(Load):
@@ -61,6 +61,11 @@ def test_cores_that_others_hold_are_said_once(
         with waiting_by_load(Others()):
             pass
     assert caplog.messages == ["other processes hold 0.9 of 2 cores: training takes longer beside them"]
+
+
+@pytest.mark.parametrize(("others", "free"), [(0.0, 2), (0.2, 2), (0.3, 1), (1.0, 1), (2.0, 1), (7.0, 1)])
+def test_what_others_leave_of_the_cores(seen: list[bool], others: float, free: int) -> None:
+    assert Cores(others).free == free
 
 
 def test_a_single_thread_waits_for_nobody(seen: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,9 @@ from trialstack.sizes import check_limits, epoch_steps
 from trialstack.stack_checkpoint import StackCheckpoint, StackFile
 from trialstack.stacked import StackedClassifier
 from trialstack.stacking import divided
+from trialstack.threads import FreeThreads
 from trialstack.trial_ends import TrialEnds
+from trialstack.waiting import Cores
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +58,13 @@ class Fit:
 
     engine: ClassVar[str]
 
-    def __init__(self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets) -> None:
+    def __init__(self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets, cores: Cores) -> None:
         self.runs = list(runs)
         self.left: list[Run] = []
         self.config = runs[0].config
         self.observers = observers
         self.datasets = datasets
+        self.cores = cores
         self.account = Account()
         self.began = self.runs[0].trial.began
         for run in runs:
@@ -245,7 +248,13 @@ class Fit:
                 **{**defaults, **settings},
                 default_root_dir=self.runs[0].folder,
                 logger=False,
-                callbacks=[self.account, *callbacks, *self.observers, Recorder(self.runs, self.account)],
+                callbacks=[
+                    self.account,
+                    FreeThreads(self.cores),
+                    *callbacks,
+                    *self.observers,
+                    Recorder(self.runs, self.account),
+                ],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works") from error

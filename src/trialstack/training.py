@@ -23,7 +23,7 @@ from trialstack.runs import Run
 from trialstack.stack_checkpoint import StackFile
 from trialstack.stacking import plan, stacks
 from trialstack.trials import Trial
-from trialstack.waiting import waiting_by_load
+from trialstack.waiting import Cores, waiting_by_load
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def train(
             for part in (trial.folder, trial.folder / ".hydra", trial.folder / "checkpoints"):
                 remove_parts(part)
         locks.enter_context(_denormals_flushed())
-        locks.enter_context(waiting_by_load(LOAD))
+        cores = locks.enter_context(waiting_by_load(LOAD))
         left = [list(trials)]
         while left:
             runs = [Run(trial) for trial in left.pop(0)]
@@ -64,7 +64,7 @@ def train(
             results |= {run.folder: run.result for run in runs}
             del runs  # what a run holds goes with its stack
             while together:
-                left += _fit(*together.pop(0), observers, datasets, alone=len(trials) == 1)
+                left += _fit(*together.pop(0), observers, datasets, cores, alone=len(trials) == 1)
                 if together or left:
                     release_memory()
     return [results[trial.folder] for trial in trials]
@@ -93,7 +93,12 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
 
 
 def _fit(
-    runs: list[Run], stacked: bool, observers: Sequence[Callback], datasets: Datasets, alone: bool
+    runs: list[Run],
+    stacked: bool,
+    observers: Sequence[Callback],
+    datasets: Datasets,
+    cores: Cores,
+    alone: bool,
 ) -> list[list[Trial]]:
     """Train what fits into the memory, and return what is left: what did not fit, as two halves if it was all.
 
@@ -102,9 +107,10 @@ def _fit(
         stacked: as a stack.
         observers: callbacks of the Trainer.
         datasets: that are loaded.
+        cores: to train on.
         alone: no other trial is to be trained, so that it is an error if this one does not fit.
     """
-    fit = (StackedFit if stacked else EagerFit)(runs, observers, datasets)
+    fit = (StackedFit if stacked else EagerFit)(runs, observers, datasets, cores)
     try:
         fit.train()
         halves = []

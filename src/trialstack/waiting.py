@@ -30,39 +30,60 @@ CROWDED = 0.25
 _told = threading.Event()
 
 
+class Cores:
+    """The machine's cores, of which this process has what others leave.
+
+    Attributes:
+        threads: that torch computes with by itself.
+        free: how many of them find a core; at least one.
+    """
+
+    def __init__(self, others: float) -> None:
+        self.threads = self.free = torch.get_num_threads()
+        self.look(others)
+
+    def look(self, others: float) -> None:
+        """Take note that others hold so many cores."""
+        free = int((os.cpu_count() or 1) - others + CROWDED)
+        self.free = max(1, min(self.threads, free))
+
+    @property
+    def crowded(self) -> bool:
+        return self.free < self.threads
+
+
 @contextmanager
-def waiting_by_load(started: Load) -> Iterator[None]:
-    """Have threads sleep while others hold the cores that they need; say so if others did since `started`."""
+def waiting_by_load(started: Load) -> Iterator[Cores]:
+    """Have threads sleep while others hold the cores that they need; say so if others did since `started`.
+
+    Yields the cores, looked at every `PAUSE` seconds.
+    """
     others = started.others()
-    if _is_crowded(others) and not _told.is_set():
+    cores = Cores(others)
+    if cores.crowded and not _told.is_set():
         _told.set()
         log.warning("other processes hold %.1f of %s cores: training takes longer beside them", others, os.cpu_count())
     ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=(ended, _is_crowded(others)), name="waiting", daemon=True)
+    watch = threading.Thread(target=_watch, args=(ended, cores), name="waiting", daemon=True)
     watch.start()
     try:
-        yield
+        yield cores
     finally:
         ended.set()
         watch.join()
 
 
-def _is_crowded(others: float) -> bool:
-    threads = torch.get_num_threads()
-    return threads > 1 and others > (os.cpu_count() or 1) - threads + CROWDED
-
-
-def _watch(ended: threading.Event, crowded: bool) -> None:
+def _watch(ended: threading.Event, cores: Cores) -> None:
     load, idlers = Load(), Idlers()
     try:
         while True:
-            idlers.set(crowded)
+            idlers.set(cores.crowded)
             looked = time.monotonic()
             if ended.wait(PAUSE):
                 return
             others = load.others()
             if time.monotonic() - looked < 2 * PAUSE:  # else this process was stopped meanwhile
-                crowded = _is_crowded(others)
+                cores.look(others)
     finally:
         idlers.set(False)
 
