@@ -8,11 +8,9 @@ import gzip
 import hashlib
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +19,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
+from tests.forked import Forked
+from tests.signals import handlers_restored, listen
 from trialstack.data import MNIST, FashionMNIST
-from trialstack.interruption import SIGNALS
 from trialstack.rules import resolved
 from trialstack.trials import Trial
 
@@ -42,24 +41,6 @@ class Ended:
     code: int
     out: str
     err: str
-
-
-def listen() -> None:
-    """Have Ctrl-C and a closed terminal reach this process, also where a shell runs the tests in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-@contextmanager
-def handlers_restored() -> Iterator[None]:
-    """Have signals mean afterwards what they mean to pytest."""
-    handlers = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
-    listen()
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -101,6 +82,12 @@ def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+@pytest.fixture
+def fork(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Forked]:
+    """Start a script of the project in a fork of this process, in an empty folder."""
+    return lambda script, *arguments: Forked(ROOT / script, arguments, tmp_path, tmp_path_factory.mktemp("said"))
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Ended, handlers_restored, listen
+from tests.conftest import Ended
+from tests.signals import handlers_restored, listen
 from trialstack.interruption import PATIENCE, Interruption
 
 Command = Callable[..., Ended]

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 from filelock import FileLock
 
 from tests.conftest import Ended
+from tests.forked import Forked
 from tests.test_runs import weights
 
 Command = Callable[..., Ended]
-Process = Callable[..., subprocess.Popen[str]]
+Fork = Callable[..., Forked]
 
 # Dropout, momentum and a schedule, on the eager engine also augmentation: all that has a state or draws random numbers.
 TRIAL = (
@@ -28,12 +28,12 @@ EAGER = (
 )  # fmt: skip
 
 
-def wait_for_epoch(folder: Path, epoch: int, process: subprocess.Popen[str]) -> None:
+def wait_for_epoch(folder: Path, epoch: int, running: Forked) -> None:
     for _ in range(6000):
         file = folder / "metrics.csv"
         if file.exists() and len(file.read_text().splitlines()) > epoch:
             return
-        assert process.poll() is None, process.communicate()[1]
+        assert running.poll() is None, running.communicate()[1]
         time.sleep(0.05)
     raise AssertionError("the run did not get there")
 
@@ -43,10 +43,15 @@ def wait_for_epoch(folder: Path, epoch: int, process: subprocess.Popen[str]) -> 
     [(TRIAL, signal.SIGKILL), (TRIAL, signal.SIGINT), (TRIAL, signal.SIGTERM), (EAGER, signal.SIGKILL)],
 )
 def test_a_stopped_run_resumes_to_bit_equal_weights(
-    trial: tuple[str, ...], stop: signal.Signals, command: Command, process: Process, tmp_path: Path
+    trial: tuple[str, ...],
+    stop: signal.Signals,
+    trained_run: Callable[..., Path],
+    command: Command,
+    fork: Fork,
+    tmp_path: Path,
 ) -> None:
-    assert command("train.py", *trial, "hydra.run.dir=whole").code == 0
-    running = process("train.py", *trial, "hydra.run.dir=stopped")
+    whole = trained_run(*trial)
+    running = fork("train.py", *trial, "hydra.run.dir=stopped")
     wait_for_epoch(tmp_path / "stopped", 2, running)
     running.send_signal(stop)
     _, err = running.communicate()
@@ -59,9 +64,9 @@ def test_a_stopped_run_resumes_to_bit_equal_weights(
     assert ended.code == 0, ended.err
     assert "resuming from" in ended.out
     for name in ("best", "last"):
-        whole, stopped = weights(Path("whole"), name), weights(Path("stopped"), name)
-        assert all(torch.equal(whole[key], stopped[key]) for key in whole)
-    rows = [Path(folder, "metrics.csv").read_text().splitlines() for folder in ("whole", "stopped")]
+        expected, stopped = weights(whole, name), weights(Path("stopped"), name)
+        assert all(torch.equal(expected[key], stopped[key]) for key in expected)
+    rows = [Path(folder, "metrics.csv").read_text().splitlines() for folder in (whole, "stopped")]
     without_seconds = [[row.rpartition(",")[0] for row in part] for part in rows]
     assert without_seconds[0] == without_seconds[1]
     assert json.loads(Path("stopped/result.json").read_text())["status"] == "completed"
@@ -82,11 +87,9 @@ def test_resume_keeps_the_runs_own_config_and_may_change_the_trainer(command: Co
     assert after == before.replace("max_epochs: 2", "max_epochs: 4")
 
 
-def test_a_run_that_was_made_longer_and_killed_still_resumes(
-    command: Command, process: Process, tmp_path: Path
-) -> None:
+def test_a_run_that_was_made_longer_and_killed_still_resumes(command: Command, fork: Fork, tmp_path: Path) -> None:
     assert command("train.py", *TRIAL[:3], "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
-    running = process("train.py", "resume=a", "trainer.max_epochs=200")
+    running = fork("train.py", "resume=a", "trainer.max_epochs=200")
     wait_for_epoch(tmp_path / "a", 4, running)
     running.kill()
     running.communicate()

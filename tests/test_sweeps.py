@@ -24,6 +24,7 @@ from rich.console import Console
 
 import trialstack.classifier
 from tests.conftest import ROOT, Ended
+from tests.forked import Forked
 from tests.test_runs import weights
 from trialstack.errors import UserError
 from trialstack.leaderboard import Leaderboard
@@ -32,7 +33,7 @@ from trialstack.report import fitting
 from trialstack.sweep_figure import sweep_figure
 
 Command = Callable[..., Ended]
-Process = Callable[..., subprocess.Popen[str]]
+Fork = Callable[..., Forked]
 
 QUICK = ("model.hidden=[8]", "trainer.max_epochs=2", "callbacks=none", "logger=none")
 SWEEP = ("-m", *QUICK, "sweep=s")
@@ -328,7 +329,7 @@ TRIALS = ("model.hidden=[8],[16]", "optimizer.lr=0.3,0.1,1e30", "seed=1,2", "opt
 LONG = ("-m", *QUICK[2:], *TRIALS, "trainer.max_epochs=40", "test=false")
 
 
-def wait_for(happened: Callable[[], bool], running: subprocess.Popen[str]) -> None:
+def wait_for(happened: Callable[[], bool], running: Forked) -> None:
     for _ in range(15000):
         if happened():
             return
@@ -341,10 +342,10 @@ def has_rows(file: Path) -> bool:
     return file.exists() and len(file.read_text().splitlines()) > 3
 
 
-def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(command: Command, process: Process, tmp_path: Path) -> None:
+def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(command: Command, fork: Fork, tmp_path: Path) -> None:
     assert command("train.py", *LONG, "sweep=whole").code == 0
     for name, stop in (("0", signal.SIGKILL), ("6", signal.SIGINT)):
-        running = process("train.py", *LONG, "sweep=s")
+        running = fork("train.py", *LONG, "sweep=s")
         wait_for(partial(has_rows, tmp_path / FOLDER / name / "metrics.csv"), running)
         running.send_signal(stop)
         _, err = running.communicate()
@@ -363,8 +364,8 @@ def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(command: Command, proce
     assert not list(FOLDER.glob("*/checkpoints/stack.ckpt"))
 
 
-def test_a_second_process_does_not_train_the_same_sweep(command: Command, process: Process, tmp_path: Path) -> None:
-    running = process("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
+def test_a_second_process_does_not_train_the_same_sweep(command: Command, fork: Fork, tmp_path: Path) -> None:
+    running = fork("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
     wait_for(partial(has_rows, tmp_path / FOLDER / "0/metrics.csv"), running)
     ended = command("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
@@ -377,8 +378,8 @@ def test_a_second_process_does_not_train_the_same_sweep(command: Command, proces
     running.communicate()
 
 
-def test_a_trial_of_a_stopped_sweep_resumes_alone(command: Command, process: Process, tmp_path: Path) -> None:
-    running = process("train.py", *LONG, "sweep=s")
+def test_a_trial_of_a_stopped_sweep_resumes_alone(command: Command, fork: Fork, tmp_path: Path) -> None:
+    running = fork("train.py", *LONG, "sweep=s")
     wait_for((tmp_path / FOLDER / "1/checkpoints/stack.ckpt").exists, running)
     running.kill()
     running.communicate()
