@@ -16,10 +16,11 @@ train: $(VENV)/.installed ## set up and train mlp300 on the bundled digits (ARGS
 test: $(VENV)/.installed-test $(VENV)/.hydra-prerelease ## run the tests
 	$(PYTHON) -m pytest -n 2 -rs $(ARGS)
 
-lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style and types
+lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style, types and which package imports which
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
 
 bench: $(VENV)/.installed-bench ## time an epoch against JAX, Keras, PyTorch and Lightning (20 minutes), into benchmarks/
 	$(PYTHON) -m benchmarks.bench $(ARGS)

@@ -6,10 +6,11 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from trialstack.cli import exit_codes, run
-from trialstack.errors import cannot_write
-from trialstack.folders import EVALUATION, requested_run
-from trialstack.request import check_request
+from trialstack.cli.command import exit_codes, run
+from trialstack.cli.folder_arguments import requested_run
+from trialstack.cli.request import check_request
+from trialstack.core.errors import cannot_write
+from trialstack.run.folder import EVALUATION
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -17,14 +18,14 @@ from trialstack.request import check_request
 def main(config: DictConfig) -> None:
     folder = requested_run(config)
     check_request(config)
-    from trialstack import figures, tables, trained  # torch, from here on
-    from trialstack.atomic import replaced
-    from trialstack.devices import pick_device
-    from trialstack.evaluation import evaluate
+    from trialstack.core.atomic_files import replaced
+    from trialstack.run import figures, restore, tables  # torch, from here on
+    from trialstack.run.devices import pick_device
+    from trialstack.run.evaluation import evaluate
 
     device = pick_device(config.accelerator)
-    classifier = trained.best_classifier(folder)
-    evaluation = evaluate(classifier, trained.load_data(folder, config.data.root).test_samples.to(device))
+    classifier = restore.best_classifier(folder)
+    evaluation = evaluate(classifier, restore.load_data(folder, config.data.root).test_samples.to(device))
     names = classifier.spec.class_names
     print(tables.evaluation_tables(evaluation, names))
     values, picture = (folder / name for name in EVALUATION)

@@ -5,10 +5,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from trialstack.cli import exit_codes, run
-from trialstack.errors import UserError
-from trialstack.folders import requested_run
-from trialstack.request import as_list, check_request
+from trialstack.cli.command import exit_codes, run
+from trialstack.cli.folder_arguments import requested_run
+from trialstack.cli.request import as_list, check_request
+from trialstack.core.errors import UserError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -18,12 +18,12 @@ def main(config: DictConfig) -> None:
     check_request(config)
     import torch
 
-    from trialstack import prediction, tables, trained
-    from trialstack.devices import pick_device
-    from trialstack.pictures import read_image
+    from trialstack.data.image_files import read_image
+    from trialstack.run import prediction, restore, tables
+    from trialstack.run.devices import pick_device
 
     device = pick_device(config.accelerator)
-    classifier = trained.best_classifier(folder)
+    classifier = restore.best_classifier(folder)
     files, numbers = as_list(config.images), as_list(config.index)
     if files:
         names = files
@@ -31,7 +31,7 @@ def main(config: DictConfig) -> None:
         images = classifier.spec.normalize(torch.stack(pixels))
     else:
         names = [str(number) for number in numbers]
-        samples = trained.load_data(folder, config.data.root).test_samples.images
+        samples = restore.load_data(folder, config.data.root).test_samples.images
         if max(numbers) >= len(samples):
             raise UserError(f"index < {len(samples)} must hold (the test set), got {max(numbers)}")
         images = samples[numbers]

@@ -3,15 +3,15 @@
 import hydra
 from omegaconf import DictConfig
 
-from trialstack.cli import exit_codes, run
-from trialstack.folders import requested_sweep
+from trialstack.cli.command import exit_codes, run
+from trialstack.cli.folder_arguments import requested_sweep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="report")
 @exit_codes
 def main(config: DictConfig) -> None:
     folder = requested_sweep(config)
-    from trialstack.report import report  # matplotlib, from here on
+    from trialstack.sweep.report import report  # matplotlib, from here on
 
     report(folder)
 

@@ -8,10 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from trialstack.cli import exit_codes, run, together
-from trialstack.folders import in_place, resumable
-from trialstack.sweep import sweep
-from trialstack.trials import composed_trial
+from trialstack.cli.command import exit_codes, run, together
+from trialstack.cli.folder_arguments import in_place
+from trialstack.run.folder import resumable
+from trialstack.run.trial import composed_trial
+from trialstack.sweep.sweep import sweep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -20,7 +21,7 @@ from trialstack.trials import composed_trial
 def main(config: DictConfig) -> float:
     trial = composed_trial(config)
     with resumable(trial.folder):
-        from trialstack.training import train  # torch, from here on
+        from trialstack.run.train import train  # torch, from here on
 
         [result] = train([trial])
     if result.status == "diverged" and HydraConfig.get().mode == RunMode.RUN:

@@ -5,8 +5,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from trialstack.cli import exit_codes, run
-from trialstack.folders import requested_run
+from trialstack.cli.command import exit_codes, run
+from trialstack.cli.folder_arguments import requested_run
 
 MUCH = 0.01
 """Bound on the relative difference of weights that says little."""
@@ -16,7 +16,7 @@ MUCH = 0.01
 @exit_codes
 def main(config: DictConfig) -> None:
     folder = requested_run(config, "trial")
-    from trialstack.verification import verify  # torch, from here on
+    from trialstack.sweep.verify import verify  # torch, from here on
 
     found = verify(folder, config.data.root)
     in_stack, alone = found.statuses

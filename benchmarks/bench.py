@@ -20,8 +20,8 @@ from typing import Any
 from benchmarks.gate import Rival
 from benchmarks.report import write_report
 from benchmarks.task import PRODUCT_SIZE, TASKS, Task, prepare
-from trialstack.load import Load
-from trialstack.results import git_commit
+from trialstack.core.load import Load
+from trialstack.run.result import git_commit
 
 FOLDER = Path(__file__).parent
 PEAK = "matrix product"
@@ -96,7 +96,7 @@ def others() -> float:
 def hardware() -> str:
     import torch  # not above: a process with torch cannot load TensorFlow
 
-    from trialstack.devices import device_name
+    from trialstack.run.devices import device_name
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return f"{device_name(device)}, {os.cpu_count()} CPU cores"

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.gate import Gate
 from benchmarks.task import BATCH_SIZE, VALIDATION, Task, arrays
-from trialstack.data import Arrays, ImageDataModule
-from trialstack.progress import EpochBar
-from trialstack.training import train as train_trials
-from trialstack.trials import compose_trial
+from trialstack.data.datamodule import Arrays, ImageDataModule
+from trialstack.run.progress import EpochBar
+from trialstack.run.train import train as train_trials
+from trialstack.run.trial import compose_trial
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.bench import FOLDER, hardware, others, versions
 from benchmarks.report import write_report
-from trialstack.results import Result, git_commit
+from trialstack.run.result import Result, git_commit
 
 ROOT = FOLDER.parent
 RATES = "optimizer.lr=" + ",".join(f"{0.3 / 1.3**power:.4f}" for power in range(16))

@@ -57,7 +57,7 @@ TASKS = {
 def prepare(task: Task) -> str:
     """Write the arrays into the task's folder; return what they are: the dataset in `DATA_ROOT`, or random images."""
     if "DATA_ROOT" in os.environ:
-        from trialstack.data import MNIST, FashionMNIST  # and torch, which Keras' process must not load
+        from trialstack.data.datamodule import MNIST, FashionMNIST  # and torch, which Keras' process must not load
 
         kind = {"fashion": FashionMNIST, "mnist": MNIST}[task.dataset]
         data = kind(os.environ["DATA_ROOT"], download=False).read()

@@ -21,9 +21,9 @@ from hydra.core.plugins import Plugins
 
 from tests.forked import Forked
 from tests.signals import handlers_restored, listen
-from trialstack.data import MNIST, FashionMNIST
-from trialstack.rules import resolved
-from trialstack.trials import Trial
+from trialstack.core.rules import resolved
+from trialstack.data.datamodule import MNIST, FashionMNIST
+from trialstack.run.trial import Trial
 
 ROOT = Path(__file__).parent.parent
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trialstack.interruption import SIGNALS
+from trialstack.core.interruption import SIGNALS
 
 
 def listen() -> None:

@@ -13,8 +13,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from trialstack.errors import TrialsFailed, UserError
-from trialstack.hydra_internals import JobReturn, outcome
+from trialstack.core.errors import TrialsFailed, UserError
+from trialstack.core.hydra_internals import JobReturn, outcome
 
 
 @dataclass

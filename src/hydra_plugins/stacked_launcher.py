@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from trialstack.hydra_internals import (
+from trialstack.core.hydra_internals import (
     JobReturn,
     SweepConfigLoader,
     configure_log,

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from trialstack.objective import direction
+from trialstack.core.objective import direction
 
 __version__ = "0.1.0"
 

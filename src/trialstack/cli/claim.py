@@ -1,0 +1,81 @@
+"""Folders claimed for a run before anything is written there."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from trialstack.cli.command import AT_END, end, unwritable
+from trialstack.core.errors import UserError
+from trialstack.core.rules import check, check_folder, resolved
+from trialstack.run.folder import holds_run, locked, refuse_links
+
+
+class ClaimFolder(Callback):
+    """Hydra callback that keeps two runs from writing to one folder: whoever creates its `.hydra/` owns it.
+
+    It checks the config first, so that a mistake leaves no folder.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.output_subdir is None:
+            return
+        HydraConfig.instance().set_config(config)
+        folder = Path(config.hydra.run.dir)
+        try:
+            _check_job(config, folder)
+            _claim(folder)
+        except UserError as error:  # Hydra makes warnings of exceptions in callbacks
+            end(str(error), 2)
+        except FileExistsError:
+            end(f"cannot write {folder}: a file of that name is in the way; move it, or use hydra.run.dir=FOLDER", 2)
+        except OSError as error:
+            end(unwritable(error), 2)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keep launchers that know nothing of earlier trials from writing over them."""
+        folder, launcher = Path(str(config.hydra.sweep.dir)), config.hydra.runtime.choices["hydra/launcher"]
+        if launcher == "stacked":
+            return
+        if OmegaConf.select(config, "dry_run"):
+            end(f"dry_run=true plans for hydra/launcher=stacked, got {launcher}; leave out hydra/launcher", 2)
+        if (folder / "multirun.yaml").exists():
+            end(
+                f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep goes on, another "
+                "sweep=NAME starts one",
+                2,
+            )
+
+
+def _claim(folder: Path) -> None:
+    """Hold `folder` until the command ends, if no run is there.
+
+    Raises:
+        UserError: it holds a run, or is used by another process.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    AT_END.enter_context(locked(folder))
+    if holds_run(folder):
+        raise UserError(
+            f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER starts another"
+        )
+    refuse_links(folder)
+
+
+def _check_job(config: DictConfig, folder: Path) -> None:
+    if "folder" in config:
+        check_folder(config)
+        job = config.copy()
+        OmegaConf.update(job, "folder", str(folder))
+        values = resolved(job)
+        check(values)
+        if values.get("dry_run"):
+            raise UserError("dry_run=true must be on the command line, got it from a config file; remove it there")
+        if values.get("sweep") is not None:
+            raise UserError(f"sweep={values['sweep']} names a sweep, got a single run; add -m, or leave it out")
+        from trialstack.run.rehearsal import rehearse  # torch, from here on
+
+        rehearse([values])

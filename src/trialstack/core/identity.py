@@ -1,0 +1,34 @@
+"""What a trial is known by: what its config says of what it learns."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_ELSEWHERE = (
+    "folder.", "resume.", "sweep.", "dry_run.", "retry.", "on_error.", "logger.", "callbacks.progress.", "data.root.",
+    "data.download.", "engine.max_stack.",
+)  # fmt: skip
+"""Keys that say where and how a trial is run rather than what it learns."""
+
+
+def content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a resolved config says of what its trial learns, by dotted key."""
+    return {key: value for key, value in flat(values).items() if not f"{key}.".startswith(_ELSEWHERE)}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted key; groups without any have none."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def shown(item: Any) -> str:
+    """Return a value as it is written on leaderboards and in pictures."""
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    return item if isinstance(item, str) else json.dumps(item)

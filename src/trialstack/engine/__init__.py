@@ -1,0 +1,1 @@
+"""How trials are trained: the networks, the stacked engine and the eager one."""

@@ -1,0 +1,198 @@
+"""The eager engine: one network, any nn.Module, on plain Lightning with autograd.
+
+Shapes: B samples in a minibatch, C classes; images are [B, channels, height, width].
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torchmetrics import SumMetric
+
+from trialstack.core.build import build
+from trialstack.core.errors import Diverged, UserError
+from trialstack.core.random_streams import stream
+from trialstack.data.image_spec import ImageSpec
+from trialstack.data.minibatches import Batch
+from trialstack.engine.schedules import build_schedule
+
+
+class Classifier(LightningModule):
+    """Images to logits [B, C], trained with cross-entropy. All arguments are primitives and go into checkpoints.
+
+    Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch. It is `Measured`.
+
+    Args:
+        spec: an `ImageSpec`'s primitives: the images and classes it is made for.
+        model: `_target_` (an nn.Module) and its arguments.
+        optimizer: `_target_` (a torch.optim.Optimizer) and its arguments.
+        schedule: a `schedule` group.
+        seed: of initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        model: dict[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.spec = ImageSpec.from_primitives(spec)
+        num_classes = len(self.spec.class_names)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network: nn.Module = build(
+                "model", model, nn.Module, image_shape=self.spec.shape, num_classes=num_classes
+            )
+        self.example_input_array = torch.zeros(1, *self.spec.shape)
+        self._lr: float | None = None
+        self.measured: list[dict[str, float]] = [{}]
+        self.diverged: dict[int, int] = {}
+        self.ended: set[int] = set()
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics: a classifier in a stack needs none."""
+        self.train_metrics, self.val_metrics, self.test_metrics = (EpochMetrics() for _ in range(3))
+
+    @property
+    def minibatches(self) -> int:
+        return int(self.trainer.num_training_batches)
+
+    def minibatches_in(self, batch: Batch) -> int:
+        return 1
+
+    def samples_in(self, batch: Batch) -> int:
+        return len(batch[1])
+
+    def check_shapes(self) -> None:
+        """Push two blank images through the network.
+
+        Raises:
+            UserError: it does not take the dataset's images, or gives something else than logits [2, C].
+        """
+        target, classes = self.hparams["model"].get("_target_"), len(self.spec.class_names)
+        images = torch.zeros(2, *self.spec.shape)
+        try:
+            with torch.no_grad():
+                logits = self.eval()(images)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"model: {target} does not take images {list(images.shape)}: {reason}") from error
+        self.train()
+        if logits.shape != (2, classes):
+            raise UserError(f"model: {target} must give logits {[2, classes]}, got {list(logits.shape)}")
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits_BC: Tensor = self.network(images)
+        return logits_BC
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, self.train_metrics)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, self.test_metrics)
+
+    def _step(self, batch: Batch, metrics: "EpochMetrics") -> Tensor:
+        images, labels_B = batch
+        logits_BC = self(images)
+        loss = cross_entropy(logits_BC, labels_B)
+        metrics.record(loss, logits_BC, labels_B)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout depends on the seed and the epoch alone, so that a resumed run draws what it would have drawn."""
+        torch.manual_seed(stream(self.hparams["seed"], self.current_epoch, self.global_rank))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        self._lr = float(scheduler.optimizer.param_groups[0]["lr"])  # what the step was made with
+        super().lr_scheduler_step(scheduler, metric)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test", self.test_metrics)
+
+    def on_train_epoch_end(self) -> None:
+        """Close the epoch.
+
+        Raises:
+            Diverged: the loss of training or validation is not finite.
+        """
+        self._log_epoch("train", self.train_metrics)
+        self._log({"lr": self._lr if self._lr is not None else float(self.trainer.optimizers[0].param_groups[0]["lr"])})
+        if not all(math.isfinite(self.measured[0].get(f"{part}/loss", 0.0)) for part in ("train", "val")):
+            self.diverged[0] = self.current_epoch + 1
+            raise Diverged(self.diverged[0])
+
+    def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
+        loss, accuracy = metrics.finish()
+        self._log({f"{part}/loss": loss, f"{part}/acc": accuracy}, logger=part == "test")
+
+    def _log(self, values: dict[str, float], logger: bool = False) -> None:
+        """Log to Lightning; in training it is History that writes to the loggers, against optimizer steps."""
+        self.measured[0].update(values)
+        self.log_dict(values, prog_bar=True, logger=logger)
+
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+        settings = self.hparams["optimizer"]
+        optimizer: Optimizer = build("optimizer", settings, Optimizer, self.parameters())
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        epochs: Any = self.trainer.max_epochs
+        schedule = build_schedule(self.hparams["schedule"], optimizer, total_steps, total_steps / epochs)
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class EpochMetrics(nn.Module):
+    """Mean loss and accuracy of an epoch: collected on the device, over all processes, and read once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss_sum = SumMetric(nan_strategy="disable")  # MeanMetric forgets its weights with this strategy
+        self.correct, self.samples = SumMetric(), SumMetric()
+        self.steps: list[tuple[Tensor, Tensor]] = []
+
+    def record(self, loss: Tensor, logits_BC: Tensor, labels_B: Tensor) -> None:
+        self.steps.append((loss.detach(), logits_BC.detach().argmax(1) == labels_B))
+
+    def finish(self) -> tuple[float, float]:
+        """Return mean loss over samples and accuracy, and start anew."""
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        for metric in (self.loss_sum, self.correct, self.samples):
+            metric.set_dtype(dtype)  # 16 bits, which Lightning gives a module in bf16-true, cannot count samples
+        if self.steps:
+            losses, hits = zip(*self.steps, strict=True)
+            sizes = torch.tensor([len(hit) for hit in hits], device=losses[0].device)
+            self.loss_sum.update(torch.stack(losses).to(dtype) * sizes)
+            self.correct.update(torch.cat(hits).sum())
+            self.samples.update(sizes)
+        self.steps.clear()
+        loss, accuracy = (part.compute() / self.samples.compute() for part in (self.loss_sum, self.correct))
+        for metric in (self.loss_sum, self.correct, self.samples):
+            metric.reset()
+        return shortest(loss), shortest(accuracy.float())
+
+
+def shortest(scalar: Tensor) -> float:
+    """Return the shortest decimal that stands for a scalar in its dtype: 0.85333335, not 0.8533333539962769."""
+    return float(str(scalar.cpu().numpy()))
+
+
+def hyperparameters(config: Mapping[str, Any], spec: ImageSpec) -> dict[str, Any]:
+    """Return a Classifier's arguments from a trial's resolved config."""
+    groups = {name: dict(config[name]) for name in ("model", "optimizer", "schedule")}
+    return {"spec": spec.primitives(), "seed": config["seed"], **groups}

@@ -1,0 +1,253 @@
+"""The stacked engine: N trials at once, many optimizer steps in every `training_step`.
+
+Shapes: N trials, R different seeds, K optimizer steps in a chunk, B samples in a minibatch.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from trialstack.core.errors import Diverged
+from trialstack.core.objective import improves
+from trialstack.data.minibatches import Batch, Samples
+from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.eager import Classifier
+from trialstack.engine.mlp_stack import Stack
+from trialstack.engine.models import MLP
+from trialstack.engine.schedules import learning_rates
+from trialstack.engine.stacked_optimizers import tensors_per_parameter
+
+PART_BYTES = 16 * 2**20
+"""What the parameters, gradients and optimizer state of a part take on a CPU: the L3 cache of an ordinary machine."""
+
+
+class Part(NamedTuple):
+    """Trials that are computed in one product; a large stack on a CPU has several parts, one after another.
+
+    Attributes:
+        trials: their positions.
+        rows: of their minibatches among those of all seeds: one, or one a trial.
+        stack: their parameters.
+    """
+
+    trials: list[int]
+    rows: Tensor
+    stack: Stack
+
+
+class StackedClassifier(LightningModule):
+    """Trains N classifiers that differ in numbers only; what a trial learns does not depend on the others.
+
+    It logs what `Classifier` logs, with several trials that of the best one. Its checkpoints are a `Classifier`'s;
+    with several trials, the list `trials` has theirs. For callbacks, one trial has its `network`, whose parameters are
+    views of the stack's; several have none.
+
+    Args:
+        classifiers: with their initial weights.
+        samples: for training, on the device.
+        chunks: of the minibatches.
+        objective: what the best trial is best at.
+    """
+
+    def __init__(
+        self, classifiers: Sequence[Classifier], samples: Samples, chunks: ShuffledChunks, objective: str
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.networks = [classifier.network for classifier in classifiers]  # for their initial weights alone
+        self.names = [[f"network.{name}" for name, _ in network.named_parameters()] for network in self.networks]
+        self.settings: list[Mapping[str, Any]] = [dict(classifier.hparams) for classifier in classifiers]
+        self.samples = samples
+        self.chunks = chunks
+        self.objective = objective
+        self.parts: list[Part] = []
+        self.measured: list[dict[str, float]] = [{} for _ in classifiers]
+        self.diverged: dict[int, int] = {}
+        self.ended: set[int] = set()
+        self.resumed: Sequence[Mapping[str, Any]] | None = None
+        self._step = 0
+        if len(classifiers) == 1:
+            self.save_hyperparameters(self.settings[0], logger=False)
+            self.network = self.networks[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, C] of one trial."""
+        logits_BC: Tensor = self.network(images)
+        return logits_BC
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Leave the weights where they are: a copy of them elsewhere, or in another precision, would not be trained."""
+        return self
+
+    @property
+    def minibatches(self) -> int:
+        return self.chunks.steps
+
+    def minibatches_in(self, batch: Tensor) -> int:
+        return batch.shape[1]
+
+    def samples_in(self, batch: Tensor) -> int:
+        return batch[0].numel()
+
+    def setup(self, stage: str) -> None:
+        """Lay the trials out on the samples' device, in the trainer's precision."""
+        if self.parts:
+            return
+        dtype = torch.float64 if self.trainer.precision == "64-true" else torch.float32
+        by_seed = sorted(range(len(self.settings)), key=lambda trial: self._row(trial))
+        self.parts = [self._part(list(trials), dtype) for trials in np.array_split(by_seed, self._part_count(dtype))]
+        self.networks.clear()
+        if len(self.settings) == 1:
+            [part] = self.parts
+            views = part.stack.of_trial(part.stack.parameters, 0)
+            for parameter, view in zip(self.network.parameters(), views, strict=True):
+                parameter.data = view
+
+    def _row(self, trial: int) -> int:
+        return self.chunks.seeds.index(self.settings[trial]["seed"])
+
+    def _part_count(self, dtype: torch.dtype) -> int:
+        if self.samples.labels.is_cuda:
+            return 1
+        tensors = tensors_per_parameter([settings["optimizer"] for settings in self.settings])
+        parameters = sum(p.numel() for p in self.networks[0].parameters())
+        return min(len(self.settings), -(-len(self.settings) * parameters * tensors * dtype.itemsize // PART_BYTES))
+
+    def _part(self, trials: list[int], dtype: torch.dtype) -> Part:
+        rows = [self._row(trial) for trial in trials]
+        settings = [self.settings[trial] for trial in trials]
+        networks = [self.networks[trial] for trial in trials]
+        stack = Stack(
+            [network for network in networks if isinstance(network, MLP)],
+            [setting["seed"] for setting in settings],
+            [setting["optimizer"] for setting in settings],
+            self.samples,
+            dtype,
+        )
+        shared = rows[:1] if len(set(rows)) == 1 else rows
+        return Part(trials, torch.tensor(shared, device=self.samples.labels.device), stack)
+
+    def configure_optimizers(self) -> list[Any]:
+        """The stacks have their own."""
+        return []
+
+    def on_train_epoch_start(self) -> None:
+        steps, first = self.chunks.steps, self.global_step
+        total = steps * (self.trainer.max_epochs or 0)
+        for part in self.parts:
+            bases = part.stack.optimizer.setting("lr")
+            schedules = [self.settings[trial]["schedule"] for trial in part.trials]
+            rates = [
+                learning_rates(schedule, float(base), total, steps, first, steps)
+                for schedule, base in zip(schedules, bases, strict=True)
+            ]
+            part.stack.begin_epoch(np.stack(rates, axis=1), first)
+            for trial, of_trial in zip(part.trials, rates, strict=True):
+                self._measure(trial, {"lr": float(of_trial[-1])})
+        self._step = 0
+
+    def training_step(self, index_RKB: Tensor, batch_idx: int) -> None:
+        steps = self.minibatches_in(index_RKB)
+        for part in self.parts:
+            part.stack.train(index_RKB[part.rows], self.current_epoch, batch_idx, self._step)
+        self._step += steps
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for counts in (progress.total, progress.current):  # what trainer.global_step counts
+            counts.ready += steps
+            counts.completed += steps
+
+    def try_steps(self, index_RKB: Tensor, batch_idx: int) -> Tensor:
+        """Return a checksum of what each operation of `training_step` gives, whose changes are undone."""
+        where = self.current_epoch, batch_idx, self._step
+        return torch.cat([part.stack.try_steps(index_RKB[part.rows], *where) for part in self.parts])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, labels_B = batch
+        for part in self.parts:
+            part.stack.validate(images.flatten(1), labels_B)
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_train_epoch_end(self) -> None:
+        """Close the epoch.
+
+        Raises:
+            Diverged: the losses of all trials are not finite, in this epoch or an earlier one.
+        """
+        self._finish("train")
+        for trial, measured in enumerate(self.measured):
+            finite = all(math.isfinite(measured.get(f"{part}/loss", 0.0)) for part in ("train", "val"))
+            if not finite and trial not in self.ended:
+                self.diverged.setdefault(trial, self.current_epoch + 1)
+        if len(self.diverged) == len(self.measured):
+            raise Diverged(self.current_epoch + 1)
+
+    def _finish(self, name: str) -> None:
+        for part in self.parts:
+            totals = part.stack.train_totals if name == "train" else part.stack.val_totals
+            for trial, loss, accuracy in zip(part.trials, *totals.finish(), strict=True):
+                self._measure(trial, {f"{name}/loss": loss, f"{name}/acc": accuracy})
+        names = (f"{name}/loss", f"{name}/acc", *(["lr"] if name == "train" else []))
+        best = self.measured[self._best()]
+        self.log_dict({name: best[name] for name in names}, prog_bar=True, logger=False)
+
+    def _measure(self, trial: int, values: Mapping[str, float]) -> None:
+        """Keep what was measured of a trial; one that has ended is computed on with the others, for nothing."""
+        if trial not in self.ended:
+            self.measured[trial].update(values)
+
+    def training_trials(self) -> list[int]:
+        """Return the trials that have neither diverged nor ended."""
+        return [trial for trial in range(len(self.measured)) if trial not in self.diverged and trial not in self.ended]
+
+    def _best(self) -> int:
+        best, score = 0, None
+        for trial, measured in enumerate(self.measured):
+            if improves(measured.get(self.objective, math.nan), score, self.objective):
+                best, score = trial, measured[self.objective]
+        return best
+
+    def weights(self, trial: int) -> dict[str, Any]:
+        """Return what `Classifier.load_from_checkpoint` needs of a trial, copied to the CPU."""
+        part, position = self._place(trial)
+        return {
+            "engine": "stacked",
+            "state_dict": dict(zip(self.names[trial], part.stack.read(part.stack.parameters, position), strict=True)),
+            "hparams_name": "kwargs",
+            "hyper_parameters": self.settings[trial],
+        }
+
+    def state(self, trial: int) -> dict[str, Any]:
+        """Return a trial's weights with its optimizer's state, laid out as torch.optim does."""
+        part, position = self._place(trial)
+        moments = {name: part.stack.read(tensor, position) for name, tensor in part.stack.optimizer.state.items()}
+        states = [dict(zip(moments, values, strict=True)) for values in zip(*moments.values(), strict=True)]
+        return self.weights(trial) | {"optimizer_states": [{"state": dict(enumerate(states))}]}
+
+    def load_state(self, trial: int, state: Mapping[str, Any]) -> None:
+        """Set a trial to what `state` returned."""
+        part, position = self._place(trial)
+        part.stack.write(part.stack.parameters, position, list(state["state_dict"].values()))
+        moments = state["optimizer_states"][0]["state"]
+        for name, tensor in part.stack.optimizer.state.items():
+            if moments and name in moments[0]:  # a stack has momentum buffers if one of its trials has momentum
+                part.stack.write(tensor, position, [moments[i][name] for i in range(len(moments))])
+
+    def _place(self, trial: int) -> tuple[Part, int]:
+        part = next(part for part in self.parts if trial in part.trials)
+        return part, part.trials.index(trial)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        states = [self.state(trial) for trial in range(len(self.settings))]
+        checkpoint.update(states[0] if len(states) == 1 else {"trials": states})
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for trial, state in enumerate(self.resumed or checkpoint.get("trials") or [checkpoint]):
+            self.load_state(trial, state)
+        checkpoint["state_dict"] = self.state_dict()  # which is loaded already

@@ -1,0 +1,151 @@
+"""Run folders: one run each, claimed before anything is written, locked while it trains, continued in place."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from trialstack.core import untrusted
+from trialstack.core.atomic_files import naming_the_folder, replaced
+from trialstack.core.errors import Interrupted, UserError
+
+LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
+"""Where run folders are found."""
+
+EVALUATION = ("evaluation.json", "evaluation.png")
+"""What `evaluate.py` writes into a run folder."""
+
+_GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
+"""That every run's config has."""
+
+
+def holds_run(folder: Path) -> bool:
+    """Tell whether a run has begun in `folder`: one that was killed before its configs were whole has not."""
+    overrides = folder / ".hydra" / "overrides.yaml"  # the last of them
+    whole = overrides.exists() and overrides.stat().st_size > 0
+    return whole or any((folder / name).exists() for name in ("checkpoints", "metrics.csv", "result.json"))
+
+
+def refuse_links(folder: Path) -> None:
+    """Check that what a run writes into its folder stays there.
+
+    Raises:
+        UserError: a symbolic link leads elsewhere.
+    """
+    paths = [folder / name for name in ("train.log", "hparams.yaml", ".hydra", "checkpoints")]
+    inner = [path for part in paths[2:] if part.is_dir() and not part.is_symlink() for path in part.iterdir()]
+    for path in (*paths, *inner):
+        if path.is_symlink() and path.name != "stack.ckpt":  # of which stack_checkpoint knows
+            raise UserError(
+                f"{path} is a symbolic link, and the run would write to {os.readlink(path)}; put the file itself there"
+            )
+
+
+def discard(folder: Path) -> None:
+    """Make room for a trial that is trained anew: of what an earlier command left, its log stays, as `train.log.1`.
+
+    Whatever is left after a kill, the trial either goes on from its checkpoints or is trained anew.
+    """
+    if not folder.is_dir():
+        return
+    log, kept = folder / "train.log", folder / "train.log.1"
+    if log.is_file() and not log.is_symlink():
+        log.replace(kept)
+    (folder / "result.json").unlink(missing_ok=True)
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        elif entry.name != kept.name:
+            os.unlink(entry.path)
+
+
+def composed(folder: Path) -> DictConfig:
+    """Return the config that the run in `folder` was composed from, its interpolations unresolved.
+
+    Raises:
+        UserError: `folder` is no run folder.
+    """
+    file = folder / ".hydra" / "config.yaml"
+    if not folder.exists():
+        raise UserError(f"run folder {folder} does not exist; {LISTED}")
+    if not folder.is_dir():
+        raise UserError(f"a run folder is needed, got the file {folder}; name the folder that holds checkpoints/")
+    try:
+        config = untrusted.config(file)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} is a sweep; name one of its trials, such as {folder}/0"
+            if (folder / "sweep.json").exists()
+            else f"{folder} is no run folder: {file} is missing; {LISTED}"
+        ) from None
+    except untrusted.Damaged as problem:
+        raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
+    if not isinstance(config, DictConfig) or not all(_is_group(config, group) for group in _GROUPS):
+        raise UserError(f"{file} is not the config of a run of trialstack; name a folder that `python train.py` made")
+    return config
+
+
+def _is_group(config: DictConfig, key: str) -> bool:
+    return isinstance(OmegaConf.select(config, key, throw_on_resolution_failure=False), DictConfig)
+
+
+def remember(folder: Path, config: DictConfig, overrides: Sequence[str] | None = None) -> None:
+    """Make `config` the one that the run in `folder` goes on with, and of a new run `overrides` what it came from."""
+    config = config.copy()
+    config.folder = "${hydra:runtime.output_dir}"
+    config.resume = None
+    with replaced(folder / ".hydra" / "config.yaml") as temporary:
+        OmegaConf.save(config, temporary)
+    if overrides is not None:
+        with replaced(folder / ".hydra" / "overrides.yaml") as temporary:
+            OmegaConf.save(list(overrides), temporary)
+
+
+def lock_folder(folder: Path) -> Path:
+    """Return the folder that a process holds to train in `folder`: of a sweep's trial, the sweep's."""
+    return next((parent for parent in folder.absolute().parents if (parent / "sweep.json").exists()), folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process, which may hold it already.
+
+    Raises:
+        UserError: another process is training there.
+    """
+    lock = FileLock(folder.absolute() / ".lock", is_singleton=True)
+    with naming_the_folder(Path(lock.lock_file)):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(
+                f"another process is training in {os.path.relpath(folder)}; wait for it, or use another folder"
+            ) from None
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
+        lock.release()
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Have Ctrl-C, whenever it comes, end with the command that continues the run in `folder`.
+
+    Raises:
+        Interrupted: it came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"`{resume_command(folder)}` continues") from None
+
+
+def resume_command(folder: Path) -> str:
+    return f"python train.py resume={shlex.quote(os.path.relpath(folder))}"

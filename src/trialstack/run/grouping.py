@@ -1,0 +1,288 @@
+"""Which trials train together, and why some cannot: decided before anything is trained."""
+
+import inspect
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
+from lightning.pytorch.loggers import Logger
+
+from trialstack.core.build import build_all, check_all
+from trialstack.core.errors import UserError
+from trialstack.core.origins import imported
+from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine.models import MLP
+from trialstack.engine.stacked_optimizers import OPTIMIZERS, complete_settings
+from trialstack.run.run import Run
+
+log = logging.getLogger(__name__)
+
+VARYING = {
+    "": {"seed", "folder", "resume", "test", "logger", "engine", "sweep", "dry_run", "retry", "on_error"},
+    "model": {"dropout", "init"},
+    "optimizer": {"lr", "momentum", "weight_decay", "betas", "eps"},
+    "schedule": {
+        "warmup_epochs", "eta_min", "step_size", "gamma", "max_lr", "pct_start", "div_factor", "final_div_factor"
+    },
+}  # fmt: skip
+"""Keys of the config and of its groups in which the trials of a stack may differ."""
+
+_TRAINER = {
+    "accelerator", "devices", "strategy", "precision", "max_epochs", "max_time", "limit_train_batches",
+    "limit_val_batches", "limit_test_batches", "limit_predict_batches", "check_val_every_n_epoch", "fast_dev_run",
+    "deterministic", "benchmark", "inference_mode", "log_every_n_steps", "enable_progress_bar", "enable_model_summary",
+    "enable_checkpointing", "num_sanity_val_steps", "profiler", "num_nodes", "min_epochs", "default_root_dir",
+}  # fmt: skip
+"""Arguments of the Trainer that mean the same to a stack."""
+
+_STEP_HOOKS = (
+    "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
+    "on_train_batch_start", "on_train_batch_end",
+)  # fmt: skip
+_WATCHING = (ProgressBar, callbacks.Timer, callbacks.ModelCheckpoint, callbacks.DeviceStatsMonitor)
+"""Callbacks that look at batches and change nothing."""
+
+_OF_TRIALS = (callbacks.EarlyStopping, LearningRateMonitor, callbacks.ModelCheckpoint, callbacks.Timer)
+"""Callbacks that a stack understands: other ones, also of classes derived from these, know of one trial alone."""
+
+_CHANGING = (
+    callbacks.BaseFinetuning,
+    callbacks.GradientAccumulationScheduler,
+    callbacks.ModelPruning,
+    callbacks.StochasticWeightAveraging,
+)
+"""Callbacks that change how a module trains."""
+
+_FINDERS = {
+    callbacks.LearningRateFinder: "optimizer.lr=0.1,0.03,0.01",
+    callbacks.BatchSizeFinder: "data.batch_size=32,64",
+}
+"""Callbacks that change a trial's config, each with the sweep that says what it would find."""
+
+
+class Planned(NamedTuple):
+    """Trials that train together.
+
+    Attributes:
+        members: their positions.
+        eager: why a trial trains on the eager engine, and so by itself; None on the stacked one.
+        alone: why a trial trains by itself on the stacked engine; None if it trains with others.
+        common: what their configs have in common.
+    """
+
+    members: list[int]
+    eager: str | None
+    alone: str | None
+    common: dict[str, Any]
+
+    @property
+    def one_by_one(self) -> str | None:
+        """How, and why, such trials train one by one; None if they train together."""
+        if self.eager is not None:
+            return f"on the eager engine, one by one: {self.eager}"
+        return None if self.alone is None else f"one by one: {self.alone}"
+
+
+def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
+    """Return which trials train together, in the order of their first ones.
+
+    Args:
+        configs: of the trials, as plain values.
+
+    Raises:
+        UserError: `engine=stacked` cannot train a trial.
+    """
+    planned: dict[str, Planned] = {}
+    reasons: dict[str, tuple[str | None, str | None]] = {}
+    for position, config in enumerate(configs):
+        check_all("logger", config["logger"], Logger)
+        common = _common(config)
+        key = json.dumps([common, config["engine"]["name"]], sort_keys=True)
+        if key not in reasons:
+            made = build_all("callbacks", config["callbacks"], Callback)
+            _check_no_finder(made)
+            eager = _why_eager(config, made)
+            reasons[key] = eager, next(_alone_reasons(made), None) if eager is None else None
+        eager, alone = reasons[key]
+        if eager is not None or alone is not None:
+            key = f"{position} {key}"
+        planned.setdefault(key, Planned([], eager, alone, common)).members.append(position)
+    return list(planned.values())
+
+
+def divided(members: Sequence[Any], most: int) -> list[list[Any]]:
+    """Return members in order, in as few parts as have at most `most` of them, the first ones the larger."""
+    parts = -(-len(members) // most)
+    ends = [-(-len(members) * part // parts) for part in range(parts + 1)]
+    return [list(members[start:end]) for start, end in pairwise(ends)]
+
+
+def _check_no_finder(made: Sequence[Callback]) -> None:
+    for callback in made:
+        for finder, sweep in _FINDERS.items():
+            if isinstance(callback, finder):
+                raise UserError(
+                    f"callbacks must leave a trial's config as it is, got {finder.__name__}; try a sweep in its place: "
+                    f"python train.py -m {sweep}"
+                )
+
+
+def _why_eager(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> str | None:
+    """Why a trial trains on the eager engine; None if it does not."""
+    if config["engine"]["name"] == "eager":
+        return "engine=eager"
+    reason = next(_reasons(config, callbacks), None)
+    if reason is not None and config["engine"]["name"] == "stacked":
+        raise UserError(f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use engine=eager")
+    return reason
+
+
+def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
+    """Return runs that train together, and whether they train as a stack: those of a plan that have come as far.
+
+    Raises:
+        UserError: `engine=stacked` cannot train a run, or a run cannot go on with the engine that it began with.
+    """
+    together: dict[object, list[Run]] = {}
+    stacked: dict[object, bool] = {}
+    for planned in plan([run.config for run in runs]):
+        for run in (runs[member] for member in planned.members):
+            reason = _why_eager_still(run, planned.eager)
+            key = (
+                planned.members[0],
+                run.folder if reason else (run.epochs, run.stack, run.stack is None and run.is_trained),
+            )
+            together.setdefault(key, []).append(run)
+            stacked[key] = reason is None
+    for members in together.values():
+        members.sort(key=lambda run: run.position)
+    return [(members, stacked[key]) for key, members in together.items()]
+
+
+def _why_eager_still(run: Run, reason: str | None) -> str | None:
+    """The same with regard to the engine that the run began with."""
+    began = None if run.checkpoint is None else run.checkpoint.get("engine", "eager")
+    if began == "stacked" and reason not in (None, "engine=eager"):
+        raise UserError(f"this run began on the stacked engine, which cannot train with {reason}; leave it out")
+    if began == "eager" and reason is None:
+        reason = "a checkpoint of the eager engine"
+    if reason not in (None, "engine=eager"):
+        log.info("engine: eager, the stacked one cannot train with %s", reason)
+    return reason
+
+
+def _reasons(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Iterator[str]:
+    """What the stacked engine cannot train with."""
+    yield from _model_reasons(config["model"])
+    yield from _optimizer_reasons(config["optimizer"])
+    yield from _data_reasons(config["data"])
+    yield from _trainer_reasons(config["trainer"])
+    for callback in callbacks:
+        yield from _callback_reasons(callback)
+
+
+def _model_reasons(model: Mapping[str, Any]) -> Iterator[str]:
+    if _class(model) is not MLP:
+        yield f"model._target_={model['_target_']}, only with trialstack.models.MLP"
+
+
+def _optimizer_reasons(optimizer: Mapping[str, Any]) -> Iterator[str]:
+    kind = _class(optimizer)
+    if kind is None:
+        return
+    if kind not in OPTIMIZERS:
+        names = ", ".join(known.__name__ for known in OPTIMIZERS)
+        yield f"optimizer._target_={optimizer['_target_']}, only with {names}"
+        return
+    known, defaults = OPTIMIZERS[kind].arguments, complete_settings({"_target_": optimizer["_target_"]})
+    for name, value in complete_settings(optimizer).items():
+        if name not in known and value != defaults[name]:
+            yield f"optimizer.{name}={value}"
+
+
+def _data_reasons(data: Mapping[str, Any]) -> Iterator[str]:
+    if data.get("augment"):
+        yield "data.augment, which transforms images one by one"
+    kind = _class(data)
+    own = getattr(kind, "train_dataloader", ImageDataModule.train_dataloader)
+    if own is not ImageDataModule.train_dataloader:
+        yield f"data._target_={data['_target_']}, which has its own train_dataloader"
+
+
+def _trainer_reasons(trainer: Mapping[str, Any]) -> Iterator[str]:
+    devices, accelerator = trainer["devices"], trainer["accelerator"]
+    if trainer["strategy"] not in ("auto", "single_device"):
+        yield f"trainer.strategy={trainer['strategy']}"
+    if _device_count(devices, accelerator) > 1:
+        yield f"trainer.devices={devices}, only with one device"
+    if _device_type(accelerator) not in ("cpu", "cuda"):
+        yield f"trainer.accelerator={accelerator}, only with the CPU and CUDA"
+    if str(trainer["precision"]) not in ("32", "32-true", "64", "64-true"):
+        yield f"trainer.precision={trainer['precision']}, only with 32-true and 64-true"
+    defaults = inspect.signature(Trainer.__init__).parameters
+    for name, value in trainer.items():
+        default = defaults[name].default if name in defaults else None
+        if name not in _TRAINER and value not in (None, False, default):
+            yield f"trainer.{name}={value}"
+
+
+def _device_type(accelerator: str) -> str:
+    if accelerator == "cpu":
+        return "cpu"
+    current = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator in ("auto", "gpu"):
+        return "cpu" if current is None else current.type
+    return accelerator
+
+
+def _device_count(devices: Any, accelerator: str) -> int:
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1):
+        return torch.cuda.device_count() if _device_type(accelerator) == "cuda" else 1
+    return int(devices)
+
+
+def _callback_reasons(callback: Callback) -> Iterator[str]:
+    name = f"the callback {type(callback).__name__}"
+    if isinstance(callback, _CHANGING):
+        yield f"{name}, which changes how a module trains"
+    if isinstance(callback, _WATCHING) or (type(callback) is LearningRateMonitor and _is_per_epoch(callback)):
+        return
+    for hook in _STEP_HOOKS:
+        if getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback):
+            yield f"{name}, which acts on every optimizer step ({hook})"
+
+
+def _is_per_epoch(monitor: LearningRateMonitor) -> bool:
+    """Whether the learning rate that every epoch logs is what is asked for."""
+    return monitor.logging_interval != "step" and not monitor.log_momentum and not monitor.log_weight_decay
+
+
+def _alone_reasons(callbacks: Sequence[Callback]) -> Iterator[str]:
+    """What cannot train with other trials."""
+    for callback in callbacks:
+        if not isinstance(callback, ProgressBar) and type(callback) not in _OF_TRIALS:
+            yield f"the callback {type(callback).__name__}, which knows of one trial alone"
+
+
+def _class(config: Mapping[str, Any]) -> type[Any] | None:
+    """The class of a `_target_`; None if there is none, which is an error where it is built."""
+    try:
+        found = imported(str(config.get("_target_")))
+    except (Exception, SystemExit):
+        return None
+    return found if isinstance(found, type) else None
+
+
+def _common(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the trials of a stack have in common."""
+    common = {name: value for name, value in config.items() if name not in VARYING[""]}
+    for group in ("model", "optimizer", "schedule"):
+        common[group] = {name: value for name, value in config[group].items() if name not in VARYING[group]}
+    return common | {"engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}}

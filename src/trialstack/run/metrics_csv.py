@@ -1,0 +1,50 @@
+"""`metrics.csv`, read back."""
+
+import csv
+import math
+from io import StringIO
+from pathlib import Path
+
+from trialstack.core.untrusted import LARGEST, Damaged, text, warn
+
+_MOST = 2**26
+"""Bytes; a row has about 100."""
+
+
+def read_rows(file: Path) -> list[dict[str, float]]:
+    """Return what was measured, an epoch a row; what is damaged is said, and left out.
+
+    Every row has `step`, a whole number; losses may be NaN or infinite.
+    """
+    rows = []
+    try:
+        reader = csv.DictReader(StringIO(text(file, _MOST), newline=""))
+        for cells in reader:
+            try:
+                rows.append(_row(cells))
+            except ValueError:
+                warn(file, Damaged(f"is damaged in line {reader.line_num}"), "the rows that can be read count")
+    except FileNotFoundError:
+        pass
+    except Damaged as problem:
+        warn(file, problem, "nothing of it counts")
+    except csv.Error as error:
+        warn(file, Damaged(f"is no CSV ({error})"), "the rows before that count")
+    return rows
+
+
+def _row(cells: dict[str, str]) -> dict[str, float]:
+    """Return the numbers of a row, without cells that are empty; of one too short, cells are None.
+
+    Raises:
+        ValueError: it has more or fewer cells than there are columns, or what is no number.
+    """
+    if None in cells or None in cells.values():
+        raise ValueError("of another length")
+    row = {name: float(cell) for name, cell in cells.items() if cell}
+    step = row.get("step", -1.0)
+    if not 0 <= step <= 2**53 or not step.is_integer():
+        raise ValueError("no number of steps")
+    if any(abs(number) > LARGEST and number != math.inf for number in row.values()):
+        raise ValueError("no number that was measured")
+    return row

@@ -1,0 +1,57 @@
+"""The progress bar of an epoch, on a terminal only."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from trialstack.engine.protocol import Measured
+from trialstack.run.history import METRICS
+
+
+class EpochBar(ProgressBar):
+    """One bar for the epoch that runs: minibatches, speed, and the metrics of the epoch before.
+
+    tqdm redraws it ten times a second at most, so that it costs next to nothing a step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._bar: tqdm[Any] | None = None
+        self._module: Measured
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Measured)
+        self._module = pl_module
+        self._bar = tqdm(
+            total=self._module.minibatches,
+            desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            unit="step",
+            leave=False,
+            dynamic_ncols=True,
+            disable=None if self._enabled else True,
+        )
+        shown = {name.removeprefix("train/"): trainer.progress_bar_metrics.get(name) for name in METRICS}
+        self._bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items() if value is not None}, False)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert self._bar is not None
+        self._bar.update(self._module.minibatches_in(batch))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self._bar is not None
+        self._bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,140 @@
+"""What classes of torch, of Lightning and of the user's own say to a config, asked before anything is written.
+
+Each group is tried as it will be used: a key that its class does not take, a value that it refuses, a device that is
+not there. What needs the data, such as the shape of the images, is seen once that is read.
+"""
+
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+
+from trialstack.core.build import build, cannot_be_made, named_class
+from trialstack.core.errors import UserError
+from trialstack.core.unread import check_read
+from trialstack.data.augmentation import build_transforms
+from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine.stacked_optimizers import OPTIMIZERS
+from trialstack.run.devices import check_devices
+from trialstack.run.grouping import plan
+from trialstack.run.quiet import quiet
+
+
+def rehearse(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Check the configs of trials, each by itself.
+
+    Raises:
+        UserError: a class does not take a key or a value, or `engine=stacked` cannot train a trial.
+    """
+    quiet()
+    for config in configs:
+        for group, check in _CHECKS.items():
+            content = json.dumps([group, config[group]], sort_keys=True)
+            if content not in _RIGHT:
+                check(config[group])
+                _RIGHT.add(content)
+    plan(configs)
+
+
+_RIGHT: set[str] = set()
+"""Groups that were found right, so that each is tried once in a process."""
+
+
+def _check_trainer(settings: Mapping[str, Any]) -> None:
+    check_read(settings, inspect.signature(Trainer).parameters, "trainer.", "lightning.Trainer does not take")
+    check_devices(settings["accelerator"], settings["devices"])
+    arguments = dict(settings)
+    duration = arguments.pop("max_time", None)
+    try:
+        Timer(duration)
+        with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
+            Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except Exception as error:
+        raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
+
+
+def _check_optimizer(settings: Mapping[str, Any]) -> None:
+    """Make one for a parameter, and a step with those whose steps are known to need no more than that."""
+    cls = named_class("optimizer", settings, Optimizer)
+    _check_arguments("optimizer", cls, settings, params=())
+    parameter = nn.Parameter(torch.zeros(1, 1))
+    try:
+        optimizer = build("optimizer", settings, Optimizer, [parameter])
+        if cls in OPTIMIZERS:
+            parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"optimizer: {settings['_target_']} cannot make a step: {_said(error)}") from error
+
+
+def _check_model(settings: Mapping[str, Any]) -> None:
+    _check_arguments("model", named_class("model", settings, nn.Module), settings, image_shape=(), num_classes=0)
+
+
+def _check_data(settings: Mapping[str, Any]) -> None:
+    cls = named_class("data", settings, ImageDataModule)
+    missing = [name for name in ("dataset", "class_names") if not hasattr(cls, name)]
+    if cls.read is ImageDataModule.read or missing:
+        raise UserError(
+            f"data._target_ must name a dataset with {', '.join(missing) or 'read'}, got {settings['_target_']}; try "
+            "data=digits"
+        )
+    _check_arguments("data", cls, settings, seed=0)
+    build_transforms(settings.get("augment") or [])
+
+
+def _check_callbacks(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, settings in parts.items():
+        _check_arguments(f"callbacks.{name}", named_class(f"callbacks.{name}", settings, Callback), settings)
+
+
+def _check_loggers(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Only what they take: some begin to write, or to talk to a server, when they are made."""
+    for name, settings in parts.items():
+        _check_arguments(f"logger.{name}", named_class(f"logger.{name}", settings, Logger), settings)
+
+
+def _check_arguments(group: str, cls: type[Any], settings: Mapping[str, Any], **given: Any) -> None:
+    """Check the keys of a group against what its class takes.
+
+    Args:
+        group: for messages.
+        cls: the class.
+        settings: of the group.
+        **given: arguments that are no keys.
+    """
+    arguments = {key: value for key, value in settings.items() if not key.startswith("_")}
+    try:
+        taken = inspect.signature(cls).parameters
+    except (TypeError, ValueError):  # of classes that are not written in Python
+        return
+    if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in taken.values()):
+        names = [name for name in taken if name not in given]
+        check_read(arguments, names, f"{group}.", f"{settings['_target_']} does not take")
+    try:
+        inspect.signature(cls).bind(**{**arguments, **given})
+    except TypeError as error:
+        raise cannot_be_made(group, settings, error) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "data": _check_data,
+    "model": _check_model,
+    "optimizer": _check_optimizer,
+    "trainer": _check_trainer,
+    "callbacks": _check_callbacks,
+    "logger": _check_loggers,
+}
+"""By group."""

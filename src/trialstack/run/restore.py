@@ -1,0 +1,57 @@
+"""What a run left, read back: its classifier and its data."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from trialstack.core.build import build
+from trialstack.core.errors import UserError
+from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine.eager import Classifier
+from trialstack.run.checkpoints import read_checkpoint
+from trialstack.run.folder import composed
+
+
+def load_classifier(checkpoint: Path) -> Classifier:
+    """Return the classifier of a checkpoint, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged or not ours, or needs a model that is not there.
+    """
+    content = read_checkpoint(checkpoint)
+    classifier = Classifier(**content["hyper_parameters"])
+    try:
+        classifier.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights in {checkpoint} do not fit {content['hyper_parameters']['model'].get('_target_')}: "
+            "the model's code has changed; restore it, or train anew"
+        ) from error
+    return classifier.eval()
+
+
+def best_classifier(folder: Path) -> Classifier:
+    """Return a run's classifier with its best weights.
+
+    Raises:
+        UserError: as `load_classifier`.
+    """
+    return load_classifier(folder / "checkpoints" / "best.ckpt")
+
+
+def load_data(folder: Path, root: str | None) -> ImageDataModule:
+    """Return a run's data, set up on the CPU.
+
+    Args:
+        folder: the run folder.
+        root: where the dataset lies now; None for where it lay.
+
+    Raises:
+        UserError: it is not there.
+    """
+    settings = OmegaConf.to_container(composed(folder).data, resolve=True)
+    assert isinstance(settings, dict)
+    values = {str(key): value for key, value in settings.items()} | {"augment": None}
+    data = build("data", values | ({"root": root} if root is not None else {}), ImageDataModule)
+    data.setup()
+    return data

@@ -1,0 +1,106 @@
+"""What a trial leaves: `result.json`."""
+
+import importlib.metadata
+import json
+import math
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trialstack.core.atomic_files import replaced
+from trialstack.core.untrusted import Damaged, json_fields, warn
+
+KEPT = ("completed", "diverged")
+"""Statuses of trials that are not trained again."""
+
+_STATUSES = (*KEPT, "interrupted", "failed")
+
+_MOST = 2**24
+"""Bytes of a `result.json`; it has some 2,000."""
+
+
+@dataclass
+class Result:
+    """The content of `result.json`.
+
+    Attributes:
+        status: `completed`, `diverged`, `interrupted` or `failed`.
+        reason: why it is not completed, or ended early.
+        objective: the best epoch's value of the trial's objective.
+        metrics: `train/*` and `val/*` of the best epoch, `test/*` of best.ckpt.
+        best_epoch: counted from 1.
+        epochs: how many were trained.
+        engine: that trained it.
+        stack_size: how many trials trained together.
+        parameters: of the network.
+        seconds: of the last session, of the whole stack: `startup` (imports and composition), `data`, `training`,
+            `validation`, `logging`, `checkpoints`, `test`, `total`; `fit` is Trainer.fit with what is in it of these,
+            `earlier` the trial's own share of the epochs of sessions before.
+        versions: of Python and the packages that matter.
+        device: that trained it.
+        git: commit of the working directory, with `-dirty` where it had changes.
+        data: name and checksums.
+        overrides: of the command line.
+    """
+
+    status: str = "failed"
+    reason: str | None = None
+    objective: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_epoch: int | None = None
+    epochs: int = 0
+    engine: str = ""
+    stack_size: int = 1
+    parameters: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    git: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Result | None":
+        """Return the result in a run folder, or None if there is none, or one that is damaged, which is said."""
+        file = folder / "result.json"
+        types = {item.name: item.type for item in fields(cls)} | {"metrics": dict[str, float | None]}
+        try:
+            values = json_fields(file, types, _MOST)
+            if values.get("status") not in _STATUSES:
+                raise Damaged(f"has none of these as its status: {', '.join(_STATUSES)}")
+            if values.get("stack_size", 1) < 1:
+                raise Damaged("has a wrong value of stack_size")
+        except FileNotFoundError:
+            return None
+        except Damaged as problem:
+            warn(file, problem, "the trial counts as without it")
+            return None
+        values["metrics"] = {name: x for name, x in values.get("metrics", {}).items() if x is not None}
+        return cls(**values)
+
+    def write(self, folder: Path) -> None:
+        """Write `result.json`, which stays valid JSON: a number that is not finite becomes null."""
+        values = asdict(self)
+        values["metrics"] = {name: x if math.isfinite(x) else None for name, x in self.metrics.items()}
+        with replaced(folder / "result.json") as temporary:
+            temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter."""
+    packages = ("trialstack", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the working directory's commit, or None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,182 @@
+"""A trial: one composed config with one seed, and the folder that it writes to."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from trialstack.core import untrusted
+from trialstack.core.clock import STARTED
+from trialstack.core.errors import UserError
+from trialstack.core.identity import content, shown
+from trialstack.core.rules import TOP_KEYS, check, check_folder, resolved
+from trialstack.run.folder import composed, holds_run, lock_folder, refuse_links, remember
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained.
+
+    Attributes:
+        config: the composed config, resolved, as plain values.
+        folder: the run folder.
+        overrides: what the command line changed, for the record.
+        changes: what the config has other than the defaults, as overrides; None where only `overrides` are known.
+        resume: go on from `checkpoints/last.ckpt`, if it is there.
+        began: reading of `time.perf_counter` from which the trial's start-up counts.
+        logged: has what concerns this trial alone go to its log, while several train.
+    """
+
+    config: dict[str, Any]
+    folder: Path
+    overrides: tuple[str, ...] = ()
+    resume: bool = False
+    began: float = field(default_factory=time.perf_counter)
+    logged: Callable[[], AbstractContextManager[None]] = nullcontext
+    changes: tuple[str, ...] | None = None
+
+
+def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
+    """Return the trial that `python train.py OVERRIDES` would train, to be written to a new `folder`.
+
+    Args:
+        overrides: as on the command line.
+        folder: the run folder.
+        conf: the folder of the config groups.
+
+    Raises:
+        UserError: a value breaks its rule, or `folder` holds a run already.
+    """
+    if not (conf / "train.yaml").is_file():
+        raise UserError(
+            f"{conf / 'train.yaml'} does not exist: configs are looked for in the working folder; run in a clone of "
+            "trialstack, or pass compose_trial(..., conf=Path(FOLDER)), its conf/"
+        )
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        config = compose("train", [*overrides])
+    values = _checked(config, folder)
+    if holds_run(folder):
+        raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
+    remember(folder, config, overrides)
+    return Trial(values, folder, tuple(overrides))
+
+
+def resume_trial(folder: Path) -> Trial:
+    """Return the trial in `folder`, to go on from its last checkpoint.
+
+    Raises:
+        UserError: `folder` is no run folder.
+    """
+    config = composed(folder)
+    refuse_links(folder)
+    return Trial(_checked(config, folder, resume=True), folder, resume=True)
+
+
+def composed_trial(config: DictConfig) -> Trial:
+    """Return the trial of a config that Hydra just composed; with `resume`, that of the folder to go on in.
+
+    Raises:
+        UserError: a value breaks its rule, or the trial to resume cannot be continued like this.
+    """
+    hydra = HydraConfig.get()
+    began = STARTED if hydra.mode == RunMode.RUN else time.perf_counter()
+    folder = Path(hydra.runtime.output_dir)
+    overrides = tuple(map(str, OmegaConf.to_container(hydra.overrides.task) or ()))
+    if config.resume is not None:
+        config, overrides = _resumed(config, overrides)
+    values = _checked(config, folder, config.resume is not None)
+    if hydra.mode == RunMode.MULTIRUN:
+        check_in_sweep(values)
+    changes = _changes(values) if hydra.mode == RunMode.RUN else None
+    return Trial(values, folder, overrides, config.resume is not None, began, changes=changes)
+
+
+def _changes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What a config has other than that of the command without overrides, if that has one."""
+    try:
+        defaults = content(resolved(compose(HydraConfig.get().job.config_name)))
+    except (HydraException, UserError):
+        return None
+    return tuple(
+        f"{key}={shown(value)}"
+        for key, value in content(values).items()
+        if key not in defaults or defaults[key] != value
+    )
+
+
+def check_in_sweep(values: Mapping[str, Any]) -> None:
+    """Check what only matters in a sweep.
+
+    Raises:
+        UserError: a value breaks its rule.
+    """
+    if values["resume"] is not None:
+        raise UserError(f"resume={values['resume']} continues one run, got -m; leave out -m, or use sweep=NAME")
+    devices = values["trainer"]["devices"]
+    if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
+        raise UserError(
+            f"trainer.devices=1 must hold in a sweep, got {devices}: several processes cannot be started within -m; "
+            "run such trials one by one"
+        )
+
+
+def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """The values of a config whose trial writes to `folder`, once all that can be checked before the data is right."""
+    check_folder(config)
+    config = config.copy()
+    config.folder = str(folder)
+    values = resolved(config)
+    if resume:  # what is not read was for the command that began the run, in `hydra.run.dir` for example
+        values = {key: value for key, value in values.items() if key in TOP_KEYS}
+    check(values)
+    from trialstack.run.rehearsal import rehearse  # torch, from here on
+
+    rehearse([values])
+    return values
+
+
+def _overrides(folder: Path) -> tuple[str, ...]:
+    """What the command line of the run in `folder` changed."""
+    file = folder / ".hydra" / "overrides.yaml"
+    try:
+        overrides = OmegaConf.to_container(untrusted.config(file))
+    except FileNotFoundError:
+        return ()
+    except untrusted.Damaged as problem:
+        raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
+    if not untrusted.conforms(overrides, list[str]):
+        raise UserError(f"{file} is no list of overrides; restore it from a copy of the run")
+    return tuple(map(str, overrides or ()))
+
+
+def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
+    """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
+    folder = Path(str(config.resume))
+    saved = composed(folder)
+    before = _overrides(folder)
+    before_trainer = saved.trainer.copy()
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if key.startswith("trainer."):
+            OmegaConf.update(saved, key, OmegaConf.select(config, key), force_add=True)
+    epochs = before_trainer.max_epochs
+    if saved.trainer != before_trainer and lock_folder(folder) != folder:
+        raise UserError(
+            f"resume={config.resume} goes on with a trial of a sweep, which is known by its config, got another "
+            "trainer.*; leave it out, and sweep with that instead"
+        )
+    if saved.trainer.max_epochs != epochs and saved.schedule.name in ("cosine", "onecycle"):
+        raise UserError(
+            f"schedule={saved.schedule.name} is laid out for trainer.max_epochs={epochs}, got "
+            f"{saved.trainer.max_epochs}; leave it out, or start a new run"
+        )
+    saved.resume = config.resume
+    return saved, (*before, *(override for override in overrides if not override.startswith("resume=")))

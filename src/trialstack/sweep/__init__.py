@@ -1,0 +1,1 @@
+"""Many trials: which there are, in which order they train, and what came out."""

@@ -1,0 +1,158 @@
+"""`dry_run=true`: what a sweep would train together and why, how long it would take and in how much memory."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from trialstack.core.build import build
+from trialstack.core.sizes import epoch_steps
+from trialstack.data.cache import Datasets
+from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine.capacity import trial_bytes, trials_that_fit
+from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.eager import Classifier, hyperparameters
+from trialstack.engine.mlp_stack import Stack
+from trialstack.engine.models import MLP
+from trialstack.run.devices import check_devices
+from trialstack.run.grouping import Planned, plan
+from trialstack.run.quiet import quiet
+from trialstack.run.tables import table
+
+STEPS = 32
+"""Optimizer steps that are timed."""
+
+TRIALS = 8
+"""Trials that are timed together, at most."""
+
+
+def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> str:
+    """Return the stacks of these trials as a table, with times from a few measured steps; nothing is written.
+
+    Args:
+        configs: of the trials.
+        labels: of each trial, the values of the keys that vary in the sweep.
+
+    Raises:
+        UserError: a config is at fault, or the data is missing.
+    """
+    quiet()
+    datasets = Datasets()
+    rows, total, largest = [], 0.0, 0.0
+    for stack in _alike(plan(configs)):
+        members, one_by_one = stack.members, stack.one_by_one is not None
+        of_stack = [configs[position] for position in members]
+        data = _data(datasets, of_stack[0])
+        size = 1 if one_by_one else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
+        seconds = len(members) * _seconds(of_stack[:1] if one_by_one else of_stack, data, stack.eager)
+        gib = size * trial_bytes(of_stack, data) / 2**30
+        total, largest = total + seconds, max(largest, gib)
+        engine = f"eager: {stack.eager}" if stack.eager else f"stacked: {stack.alone}" if stack.alone else "stacked"
+        count = -(-len(members) // size)
+        stacks = str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
+        rows.append([_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
+    text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
+    of_all = f"{len(configs)} trials, about {total:.0f} s of training, at most {largest:.2f} GiB"
+    return f"{text}\n{of_all}; nothing was trained"
+
+
+def _alike(stacks: Sequence[Planned]) -> list[Planned]:
+    """Stacks; trials that train one after another as one of them."""
+    alike: dict[str, Planned] = {}
+    for stack in stacks:
+        key = json.dumps([stack.common, stack.one_by_one], sort_keys=True)
+        alike.setdefault(key, stack._replace(members=[])).members.extend(stack.members)
+    return list(alike.values())
+
+
+def _common(members: Sequence[int], labels: Sequence[Mapping[str, Any]]) -> str:
+    """The values in which some trials agree, and not all do."""
+    first = labels[members[0]]
+    return ", ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in first.items()
+        if all(labels[position][key] == value for position in members) and any(x[key] != value for x in labels)
+    )
+
+
+def _data(datasets: Datasets, config: Mapping[str, Any]) -> ImageDataModule:
+    settings = config["trainer"]
+    check_devices(settings["accelerator"], settings["devices"])
+    trainer = Trainer(
+        accelerator=settings["accelerator"],
+        devices=settings["devices"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    return datasets.load(config["data"], config["seed"], trainer)
+
+
+def _seconds(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, eager: str | None) -> float:
+    """Return about how many seconds a trial of these takes, all epochs with validation."""
+    config, limits = configs[0], configs[0]["trainer"]
+    samples, device = len(data.train_samples.labels), data.train_samples.labels.device
+    limit = int(limits["fast_dev_run"]) or limits["limit_train_batches"]
+    steps = epoch_steps(-(-samples // data.batch_size), limit)
+    timed = min(STEPS, steps, samples // data.batch_size)
+    chunk = next(iter(ShuffledChunks(samples, data.batch_size, [config["seed"]], timed, timed, device)))
+    measure = _stacked if eager is None else _eager
+    step = measure(configs, data, chunk) / timed
+    seen = steps * data.batch_size
+    return int(limits["max_epochs"]) * step * steps * (1 + len(data.val_samples.labels) / (3 * seen))
+
+
+def _stacked(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor) -> float:
+    """Seconds of a chunk for one trial of a stack."""
+    some = configs[:TRIALS]
+    classifiers = [_classifier(config, data) for config in some]
+    seeds = [config["seed"] for config in some]
+    stack = Stack(
+        [classifier.network for classifier in classifiers if isinstance(classifier.network, MLP)],
+        seeds,
+        [config["optimizer"] for config in some],
+        data.train_samples,
+        torch.float64 if "64" in str(some[0]["trainer"]["precision"]) else torch.float32,
+    )
+    index_nKB = index_1KB if len(set(seeds)) == 1 else index_1KB.repeat(len(some), 1, 1)
+    stack.begin_epoch(np.zeros((index_1KB.shape[1], len(some))), 0)
+    return _timed(lambda: stack.train(index_nKB, 0, 0, 0)) / len(some)
+
+
+def _eager(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor) -> float:
+    """Seconds of as many steps for one trial."""
+    classifier = _classifier(configs[0], data).to(index_1KB.device)
+    optimizer = build("optimizer", configs[0]["optimizer"], torch.optim.Optimizer, classifier.parameters())
+    images, labels = data.train_samples
+
+    def steps() -> None:
+        for index in index_1KB[0]:
+            optimizer.zero_grad()
+            cross_entropy(classifier(images[index]), labels[index]).backward()
+            optimizer.step()
+
+    return _timed(steps)
+
+
+def _classifier(config: Mapping[str, Any], data: ImageDataModule) -> Classifier:
+    assert data.spec is not None
+    return Classifier(**hyperparameters(config, data.spec))
+
+
+def _timed(steps: Callable[[], None]) -> float:
+    """Seconds of a call; the call before it warms up."""
+    for _ in range(2):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        steps()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    return time.perf_counter() - began

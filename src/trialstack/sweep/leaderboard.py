@@ -1,0 +1,225 @@
+"""The leaderboard of a sweep: its trials by objective, those that differ in their seed alone as one row."""
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from trialstack.core.atomic_files import replaced
+from trialstack.core.identity import shown
+from trialstack.core.objective import direction, improves, rounded
+from trialstack.run.metrics_csv import read_rows
+from trialstack.run.result import Result
+from trialstack.sweep.index import Indexed, SweepIndex, varying
+
+SHOWN = 20
+"""Rows on the terminal."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trial of a sweep, as far as it has come.
+
+    Attributes:
+        name: of its folder.
+        trial: its config.
+        status: as in `result.json`; without one `unfinished` if there are epochs, else `waiting`.
+        objective: of its best epoch so far.
+        test: accuracy on the test set.
+        seconds: its share of its stack's time.
+        reason: why it is not completed, or ended early.
+    """
+
+    name: str
+    trial: Indexed
+    status: str
+    objective: float | None = None
+    test: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path, name: str, trial: Indexed, objective: str) -> "Entry":
+        """Return the entry of the trial in `folder / name`."""
+        result = Result.read(folder / name)
+        if result is None:
+            best = _best(folder / name / "metrics.csv", objective)
+            return cls(name, trial, "waiting" if best is None else "unfinished", best)
+        seconds = result.seconds.get("total")
+        share = None if seconds is None else seconds / result.stack_size + result.seconds.get("earlier", 0.0)
+        own = trial.content.get("objective") == objective
+        return cls(
+            name,
+            trial,
+            result.status,
+            result.objective if own else result.metrics.get(objective),
+            result.metrics.get("test/acc"),
+            share,
+            result.reason,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """Trials that differ in their seed alone.
+
+    Attributes:
+        values: of the keys that vary in the sweep.
+        entries: best first.
+        mean: of the objectives that there are.
+        interval: half the width of the mean's 95% confidence interval (Student's t); None with fewer than three, of
+            which it says less than their range.
+        extent: what is shown beside the mean: from end to end of the interval, or of two objectives the range.
+        count: how many objectives there are.
+    """
+
+    values: dict[str, Any]
+    entries: list[Entry]
+    mean: float | None
+    interval: float | None
+    extent: tuple[float, float] | None
+    count: int
+
+    @property
+    def status(self) -> str:
+        counts = Counter(entry.status for entry in self.entries)
+        return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {name}" for name, n in counts.most_common())
+
+    @property
+    def test(self) -> float | None:
+        return _mean(entry.test for entry in self.entries)
+
+    @property
+    def seconds(self) -> float | None:
+        return _mean(entry.seconds for entry in self.entries)
+
+
+class Leaderboard:
+    """What has come out of a sweep so far.
+
+    Attributes:
+        folder: of the sweep.
+        objective: what it is sorted by.
+        entries: in the order of their folders.
+        keys: that vary, without the seed.
+        rows: best first, those without an objective last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = SweepIndex.read(folder)
+        self.folder = folder
+        self.objective = index.objective
+        self.entries = [Entry.read(folder, name, trial, index.objective) for name, trial in index.trials.items()]
+        self.keys = varying(list(index.trials.values()))
+        rows: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            rows.setdefault(json.dumps([entry.trial.value(key) for key in self.keys]), []).append(entry)
+        self.rows = sorted((self._row(entries) for entries in rows.values()), key=lambda row: self._rank(row.mean))
+
+    def _row(self, entries: list[Entry]) -> Row:
+        entries = sorted(entries, key=lambda entry: self._rank(entry.objective))
+        scores = [entry.objective for entry in entries if entry.objective is not None]
+        values = {key: entries[0].trial.value(key) for key in self.keys}
+        mean, interval = _mean(scores), _interval(scores)
+        extent = (min(scores), max(scores)) if len(scores) == 2 else None
+        if mean is not None and interval is not None:
+            extent = (mean - interval, mean + interval)
+        return Row(values, entries, mean, interval, extent, len(scores))
+
+    def _rank(self, score: float | None) -> float:
+        if score is None:
+            return math.inf
+        return score if direction(self.objective) == "min" else -score
+
+    @property
+    def best(self) -> Entry | None:
+        """The trial with the best objective."""
+        return min(
+            (entry for entry in self.entries if entry.objective is not None),
+            key=lambda entry: self._rank(entry.objective),
+            default=None,
+        )
+
+    def table(self) -> Table:
+        """Return the best rows for the terminal."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, justify in self._columns():
+            table.add_column(name, justify=justify, overflow="fold")
+        for rank, row in enumerate(self.rows[:SHOWN], 1):
+            table.add_row(*self._cells(rank, row))
+        if len(self.rows) > SHOWN:
+            table.caption = f"and {len(self.rows) - SHOWN} more rows in leaderboard.csv"
+        return table
+
+    def _columns(self) -> list[tuple[str, Any]]:
+        right = [*self.keys, self.objective, "n", "test/acc", "s/trial"]
+        return [("", "right"), *((name, "right") for name in right), ("status", "left"), ("trials", "left")]
+
+    def _cells(self, rank: int, row: Row) -> list[str]:
+        return [
+            str(rank),
+            *map(shown, row.values.values()),
+            _score(row),
+            str(row.count),
+            "" if row.test is None else rounded(row.test),
+            "" if row.seconds is None else f"{row.seconds:.2f}",
+            row.status,
+            " ".join(entry.name for entry in row.entries[:5]) + (" ..." if len(row.entries) > 5 else ""),
+        ]
+
+    def write(self) -> None:
+        """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder."""
+        with (
+            replaced(self.folder / "leaderboard.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            last = ["n", "test/acc", "seconds", "status", "trials"]
+            writer.writerow(["rank", *self.keys, self.objective, "ci95", *last])
+            for rank, row in enumerate(self.rows, 1):
+                names = " ".join(entry.name for entry in row.entries)
+                numbers = (row.mean, row.interval, row.count, row.test, row.seconds)
+                writer.writerow([rank, *map(shown, row.values.values()), *numbers, row.status, names])
+        columns = [name or "rank" for name, _ in self._columns()]
+        lines = [columns, ["---"] * len(columns), *(self._cells(rank, row) for rank, row in enumerate(self.rows, 1))]
+        text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+        with replaced(self.folder / "leaderboard.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _best(metrics: Path, objective: str) -> float | None:
+    """The best value so far in a `metrics.csv`."""
+    best: float | None = None
+    for row in read_rows(metrics):
+        score = row.get(objective, math.nan)
+        best = score if improves(score, best, objective) else best
+    return best
+
+
+def _mean(numbers: Iterable[float | None]) -> float | None:
+    there = [number for number in numbers if number is not None]
+    return fmean(there) if there else None
+
+
+def _score(row: Row) -> str:
+    if row.mean is None:
+        return ""
+    if row.interval is not None:
+        return f"{rounded(row.mean)} ± {rounded(row.interval)}"
+    return rounded(row.mean) if row.extent is None else " to ".join(map(rounded, row.extent))
+
+
+def _interval(scores: list[float]) -> float | None:
+    if len(scores) < 3:
+        return None
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(scores) - 1)) * stdev(scores) / math.sqrt(len(scores))

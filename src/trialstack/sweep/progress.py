@@ -1,0 +1,82 @@
+"""The progress bar of a sweep, on a terminal only."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
+
+from trialstack.core.objective import improves
+from trialstack.engine.protocol import Measured
+
+
+class SweepBar(Callback):
+    """One bar for all stacks: trials done, the epoch that runs, samples a second over all trials, best so far.
+
+    Args:
+        name: of the sweep.
+        trials: how many will be trained.
+        trial_epochs: sum of their epochs.
+        objective: of the sweep.
+    """
+
+    def __init__(self, name: str, trials: int, trial_epochs: int, objective: str) -> None:
+        self.trials = trials
+        self.objective = objective
+        self.best: float | None = None
+        self._done = 0
+        self._finished = 0
+        self._samples = 0
+        self._began = time.perf_counter()
+        self._bar = tqdm(
+            total=trial_epochs,
+            desc=name,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            dynamic_ncols=True,
+            leave=False,
+            disable=None,
+        )
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a terminal."""
+        return not self._bar.disable
+
+    def move_to(self, trials: int, trial_epochs: int) -> None:
+        """Count so many trials as done, however their training ended."""
+        self._done, self._finished = trials, trial_epochs
+        self._move(self._finished, "")
+        self._bar.refresh()
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Measured)
+        trials = len(pl_module.measured)
+        self._samples += trials * pl_module.samples_in(batch)
+        part = (batch_idx + 1) / int(trainer.num_training_batches)
+        epochs = trainer.current_epoch + part
+        self._move(self._finished + trials * epochs, f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Measured)
+        for measured in pl_module.measured:
+            score = measured.get(self.objective, float("nan"))
+            self.best = score if improves(score, self.best, self.objective) else self.best
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Measured)
+        trials = len(pl_module.measured)
+        self.move_to(self._done + trials, self._finished + trials * (trainer.max_epochs or 0))
+
+    def _move(self, trial_epochs: float, epoch: str) -> None:
+        rate = self._samples / (time.perf_counter() - self._began)
+        best = "" if self.best is None else f", best {self.objective} {self.best:.4f}"
+        self._bar.set_postfix_str(
+            f"{self._done}/{self.trials} trials{epoch}, {tqdm.format_sizeof(rate)} samples/s{best}", refresh=False
+        )
+        self._bar.update(trial_epochs - self._bar.n)

@@ -1,0 +1,161 @@
+"""Verification: a trial trained again by itself, against what it gave in its stack.
+
+Both must agree up to rounding, which training multiplies, by how much depends on the trial. So the trial is trained by
+itself a second time, with a learning rate that differs in its last bit: what that changes is what rounding may change.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate, zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from trialstack.core.errors import Interrupted, UserError
+from trialstack.core.rules import check, resolved
+from trialstack.run.checkpoints import read_checkpoint
+from trialstack.run.folder import composed
+from trialstack.run.history import METRICS
+from trialstack.run.metrics_csv import read_rows
+from trialstack.run.result import Result
+from trialstack.run.train import train
+from trialstack.run.trial import Trial
+
+SLACK = 5
+"""How many times the effect of the last bit of the learning rate a trial in its stack may differ from itself alone."""
+
+FLOORS = {"32": 1e-6, "64": 1e-9}
+"""What weights may differ in any case, relative to their norm."""
+
+SAMPLES = 2.5
+"""Validation samples that may be classified otherwise in any case: two, with a margin for decimals."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Something of a trial in its stack against the trial alone.
+
+    Attributes:
+        name: what is compared.
+        difference: between both.
+        bound: on it.
+    """
+
+    name: str
+    difference: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        return self.difference <= self.bound
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A trial in its stack against itself alone.
+
+    Attributes:
+        stack_size: trials that trained together.
+        statuses: in the stack and alone.
+        weights: after the last epoch, the norm of the difference relative to the norm.
+        metrics: of the epoch nearest to its bound, the largest difference of a loss or an accuracy up to there.
+    """
+
+    stack_size: int
+    statuses: tuple[str, str]
+    weights: Comparison
+    metrics: Comparison
+
+    @property
+    def holds(self) -> bool:
+        return self.statuses[0] == self.statuses[1] and self.weights.holds and self.metrics.holds
+
+
+def verify(folder: Path, root: str | None = None) -> Verification:
+    """Train the trial in `folder` again by itself, in a temporary folder, and compare.
+
+    Args:
+        folder: the run folder.
+        root: where the dataset lies now; None for where it lay.
+
+    Raises:
+        UserError: it is no run folder, or the run has not ended.
+    """
+    config, result = composed(folder), Result.read(folder)
+    if result is None or result.status not in ("completed", "diverged"):
+        status = "no result.json" if result is None else result.status
+        raise UserError(f"a trial that has ended is needed, got {os.path.relpath(folder)} ({status}); train it first")
+    if root is not None:
+        config.data.root = root
+    precision = "64" if str(config.trainer.precision).startswith("64") else "32"
+    with TemporaryDirectory() as temporary:
+        alone, nudged = Path(temporary, "alone"), Path(temporary, "nudged")
+        status = _train(config, alone).status
+        weights, metrics = _weights_differ(folder, alone), _metrics_differ(folder, alone)
+        rounding, roundings = 0.0, [0.0] * len(metrics)
+        if weights or any(metrics):
+            nudged_config = config.copy()
+            nudged_config.optimizer.lr = _next(config.optimizer.lr, precision)
+            _train(nudged_config, nudged)
+            rounding, roundings = _weights_differ(alone, nudged), _metrics_differ(alone, nudged)
+    compared = "losses and accuracies"
+    by_epoch = [
+        Comparison(f"{compared} up to epoch {epoch}", change, max(SLACK * effect, SAMPLES / config.data.val_size))
+        for epoch, (change, effect) in enumerate(zip(metrics, roundings, strict=False), 1)
+    ]
+    nothing = Comparison(compared, 0.0, 0.0)
+    return Verification(
+        result.stack_size,
+        (result.status, status),
+        Comparison("weights", weights, max(SLACK * rounding, FLOORS[precision])),
+        max(reversed(by_epoch), key=lambda epoch: epoch.difference / epoch.bound, default=nothing),
+    )
+
+
+def _train(config: DictConfig, folder: Path) -> Result:
+    config = config.copy()
+    config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
+    values = resolved(config)
+    check(values)
+    folder.mkdir()
+    try:
+        [result] = train([Trial(values, folder)])
+    except Interrupted:
+        raise Interrupted("the same command starts anew") from None
+    return result
+
+
+def _next(rate: float, precision: str) -> float:
+    """The next larger number in a precision."""
+    kind = np.float64 if precision == "64" else np.float32
+    return float(np.nextafter(kind(rate), kind(np.inf)))
+
+
+def _weights_differ(folder: Path, other: Path) -> float:
+    """The norm of the difference of the last weights, relative to their norm; 0 if there are none."""
+    file, other_file = (there / "checkpoints" / "last.ckpt" for there in (folder, other))
+    if not file.exists() and not other_file.exists():
+        return 0.0
+    weights, others = (_flat(read_checkpoint(checkpoint)["state_dict"]) for checkpoint in (file, other_file))
+    return float((weights - others).norm() / weights.norm())
+
+
+def _flat(state: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([value.double().flatten() for value in state.values()])
+
+
+def _metrics_differ(folder: Path, other: Path) -> list[float]:
+    """By epoch, the largest difference of a loss or an accuracy up to there; of epochs that one lacks, infinite."""
+    rows, other_rows = (read_rows(there / "metrics.csv") for there in (folder, other))
+    missing: dict[str, float] = {}
+    changes = [
+        max(abs(row.get(name, math.inf) - others.get(name, math.inf)) for name in METRICS if name in {*row, *others})
+        for row, others in zip_longest(rows, other_rows, fillvalue=missing)
+    ]
+    return list(accumulate(changes, max))
