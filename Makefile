@@ -5,13 +5,16 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench tensorboard clean
+.PHONY: help train check test lint format bench tensorboard clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 train: $(VENV)/.installed ## set up and train mlp300 on the bundled digits (ARGS="data=fashion seed=2" for more)
 	$(PYTHON) train.py $(ARGS)
+
+check: $(VENV)/.installed-test ## run the quick tests, which start no command
+	$(PYTHON) -m pytest -n 2 -m 'not commands' $(ARGS)
 
 test: $(VENV)/.installed-test $(VENV)/.hydra-prerelease ## run the tests
 	$(PYTHON) -m pytest -n 2 -rs $(ARGS)
@@ -21,6 +24,10 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style, types and 
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+
+format: $(VENV)/.installed-lint ## rewrite files in the project's style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 bench: $(VENV)/.installed-bench ## time an epoch against JAX, Keras, PyTorch and Lightning (20 minutes), into benchmarks/
 	$(PYTHON) -m benchmarks.bench $(ARGS)

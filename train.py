@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from trialstack.cli.command import exit_codes, run, together
 from trialstack.cli.folder_arguments import in_place
 from trialstack.run.folder import resumable
+from trialstack.run.status import Status
 from trialstack.run.trial import composed_trial
 from trialstack.sweep.sweep import sweep
 
@@ -24,7 +25,7 @@ def main(config: DictConfig) -> float:
         from trialstack.run.train import train  # torch, from here on
 
         [result] = train([trial])
-    if result.status == "diverged" and HydraConfig.get().mode == RunMode.RUN:
+    if result.status == Status.DIVERGED and HydraConfig.get().mode == RunMode.RUN:
         sys.exit(1)
     return math.nan if result.objective is None else result.objective
 

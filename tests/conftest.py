@@ -34,6 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-crash-point", action="store_true", help="all of them, not one in 48: 20 minutes")
 
 
+COMMANDS = {"command", "process", "fork", "trained_run", "equals_whole"}
+"""Fixtures that start commands."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if COMMANDS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.commands)
+
+
 @dataclass
 class Ended:
     """How a command ended."""

@@ -16,6 +16,7 @@ from trialstack.core.untrusted import Damaged, conforms, text
 from trialstack.run.folder import composed, remember
 from trialstack.run.metrics_csv import read_rows
 from trialstack.run.result import Result
+from trialstack.run.status import Status
 from trialstack.sweep.index import Indexed, SweepIndex
 from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.tensorboard import write_board
@@ -38,7 +39,7 @@ def sweep(command: Command) -> Path:
         (FOLDER / str(seed) / "metrics.csv").write_text(METRICS + rows)
     index.write()
     for seed in range(2):
-        result = Result("completed", objective=0.7 + seed / 10, metrics={"val/acc": 0.7 + seed / 10})
+        result = Result(Status.COMPLETED, objective=0.7 + seed / 10, metrics={"val/acc": 0.7 + seed / 10})
         result.write(FOLDER / str(seed))
     return FOLDER
 

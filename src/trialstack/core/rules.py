@@ -34,6 +34,7 @@ from trialstack.core.rule import (
     probability,
     whole,
 )
+from trialstack.core.schedules import SCHEDULES, schedule
 from trialstack.core.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
 from trialstack.core.unread import check_read, refers
 
@@ -126,15 +127,8 @@ RULES: dict[str, Rule] = {
     "optimizer.differentiable": flag("false"),
     "optimizer.foreach": or_null(flag("null")),
     "optimizer.fused": or_null(flag("null")),
-    "schedule.name": needed(one_of("constant", "cosine", "step", "onecycle")),
-    "schedule.warmup_epochs": not_negative("0.5"),
-    "schedule.eta_min": not_negative("0.0"),
-    "schedule.step_size": whole(1, "10"),
-    "schedule.gamma": positive("0.1"),
-    "schedule.max_lr": positive("0.1"),
-    "schedule.pct_start": number("between 0 and 1", lambda x: 0 < x < 1, "0.3"),
-    "schedule.div_factor": positive("25.0"),
-    "schedule.final_div_factor": positive("1e4"),
+    "schedule.name": needed(one_of(*SCHEDULES)),
+    **{f"schedule.{key}": rule for kind in SCHEDULES.values() for key, rule in kind.rules().items()},
     "trainer.accelerator": needed(one_of("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": needed(
         Rule("a whole number of at least 1, a list of device numbers, or auto", _is_devices, "1")
@@ -187,14 +181,6 @@ MLP_RULES: dict[str, Rule] = {
     "model.activation": one_of("relu", "tanh", "gelu"),
     "model.init": one_of(*INITIALIZERS),
 }
-
-SCHEDULES = {
-    "constant": ("warmup_epochs",),
-    "cosine": ("eta_min", "warmup_epochs"),
-    "step": ("step_size", "gamma", "warmup_epochs"),
-    "onecycle": ("max_lr", "pct_start", "div_factor", "final_div_factor"),
-}
-"""What each schedule reads, and needs."""
 
 LAYERS = 1000
 """Hidden layers at most: fully connected ones without shortcuts have stopped learning long before."""
@@ -302,16 +288,16 @@ def check(values: Mapping[str, Any]) -> None:
 
 
 def _check_schedule(values: Mapping[str, Any]) -> None:
-    schedule, epochs = values["schedule"], values["trainer"]["max_epochs"]
-    name = schedule["name"]
-    for key in SCHEDULES[name]:
-        if key not in schedule:
+    group, epochs = values["schedule"], values["trainer"]["max_epochs"]
+    name, keys = group["name"], SCHEDULES[group["name"]].rules()
+    for key in keys:
+        if key not in group:
             raise UserError(f"schedule.name={name} needs schedule.{key}, got none; try schedule={name}")
-    check_read(schedule, ("name", *SCHEDULES[name]), "schedule.", f"schedule={name} does not read")
-    if schedule.get("warmup_epochs", 0) >= epochs:
+    check_read(group, ("name", *keys), "schedule.", f"schedule={name} does not read")
+    if group.get("warmup_epochs", 0) >= epochs:
         raise UserError(
-            f"schedule.warmup_epochs < {epochs} must hold (trainer.max_epochs), got "
-            f"{schedule['warmup_epochs']}; try schedule.warmup_epochs=0.5"
+            f"schedule.warmup_epochs < {epochs} must hold (trainer.max_epochs), got {group['warmup_epochs']}; "
+            "try schedule.warmup_epochs=0.5"
         )
 
 
@@ -321,7 +307,8 @@ def _check_optimizer(values: Mapping[str, Any]) -> None:
         check_rules(values, ADAM_RULES)
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0, got 0; try optimizer.momentum=0.9")
-    largest = _log10_of_largest_factor(optimizer, values["schedule"], values["trainer"]["max_epochs"])
+    rate = schedule(values["schedule"]).largest(optimizer.get("lr", 0), values["trainer"]["max_epochs"])
+    largest = rate + _log10_of_largest_factor(optimizer)
     if largest > math.log10(FLOAT32.high):
         raise UserError(
             "the learning rate, with what multiplies it (schedule.*, optimizer.weight_decay, 1 / (1 - betas[0])), must "
@@ -329,21 +316,14 @@ def _check_optimizer(values: Mapping[str, Any]) -> None:
         )
 
 
-def _log10_of_largest_factor(optimizer: Mapping[str, Any], schedule: Mapping[str, Any], epochs: int) -> float:
-    """What a gradient or a weight is multiplied by at most, in one step."""
-    rates = [optimizer.get("lr", 0), schedule.get("eta_min", 0), schedule.get("max_lr", 0)]
-    largest = max((math.log10(rate) for rate in rates if rate), default=-math.inf)
-    if schedule["name"] == "step":
-        largest += max(0.0, math.log10(schedule["gamma"])) * ((epochs - 1) // schedule["step_size"])
-    if schedule["name"] == "onecycle":
-        first = -math.log10(schedule["div_factor"])
-        largest += max(0.0, first, first - math.log10(schedule["final_div_factor"]))
+def _log10_of_largest_factor(optimizer: Mapping[str, Any]) -> float:
+    """What an optimizer multiplies the learning rate by at most, in one step."""
     beta = (
         optimizer["betas"][0]
         if optimizer["_target_"] in ("torch.optim.Adam", "torch.optim.AdamW") and "betas" in optimizer
         else 0.0
     )
-    return largest + max(-math.log10(1 - beta), math.log10(max(1.0, optimizer.get("weight_decay", 0))))
+    return max(-math.log10(1 - beta), math.log10(max(1.0, optimizer.get("weight_decay", 0))))
 
 
 def _check_validation(values: Mapping[str, Any]) -> None:

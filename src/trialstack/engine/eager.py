@@ -7,20 +7,23 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import SumMetric
 
 from trialstack.core.build import build
 from trialstack.core.errors import Diverged, UserError
 from trialstack.core.random_streams import stream
+from trialstack.core.schedule import Length
+from trialstack.core.schedules import schedule
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
-from trialstack.engine.schedules import build_schedule
 
 
 class Classifier(LightningModule):
@@ -146,15 +149,19 @@ class Classifier(LightningModule):
         self.measured[0].update(values)
         self.log_dict(values, prog_bar=True, logger=logger)
 
-    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         settings = self.hparams["optimizer"]
         optimizer: Optimizer = build("optimizer", settings, Optimizer, self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        epochs: Any = self.trainer.max_epochs
-        schedule = build_schedule(self.hparams["schedule"], optimizer, total_steps, total_steps / epochs)
-        if schedule is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
+        assert epochs is not None
+        of_run = schedule(self.hparams["schedule"])
+        base = float(optimizer.param_groups[0]["lr"])
+        rates_K = of_run.rates(np.arange(steps, dtype=np.float64), base, Length(steps, steps / epochs)).tolist()
+        for group in optimizer.param_groups:
+            group["initial_lr"] = 1.0  # LambdaLR multiplies it by what follows
+        # it asks for the rate of the step after the last one, too
+        scheduler = LambdaLR(optimizer, lambda step: rates_K[min(step, steps - 1)])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 class EpochMetrics(nn.Module):

@@ -24,7 +24,8 @@ from trialstack.engine.checksums import Checksums
 from trialstack.engine.cuda_graph import Replay
 from trialstack.engine.eager import shortest
 from trialstack.engine.models import MLP
-from trialstack.engine.stacked_optimizers import Step, add_scaled, build_optimizer
+from trialstack.engine.stacked_optimizer import Numbers, add_scaled, mean_over
+from trialstack.engine.stacked_optimizers import build_optimizer
 
 GATHERED_ROWS = 512
 """Images that are gathered in one call: few enough to stay in a core's L2 cache, enough to be worth the call."""
@@ -79,8 +80,8 @@ class Stack:
         self.parameters = torch.zeros(*self.lead, 1, count, device=device, dtype=dtype)
         self.layers = self.views(self.parameters)
         self.transposed = [weights.mT for weights, _ in self.layers]
-        for trial, network in enumerate(networks):
-            self.write(self.parameters, trial, [parameter.detach() for parameter in network.parameters()])
+        for index, network in enumerate(networks):
+            self.write(self.parameters, index, [parameter.detach() for parameter in network.parameters()])
         self.optimizer = build_optimizer(optimizers, self.parameters)
         self.into = self.views(self.optimizer.into)
         self.table_QKS = torch.empty(0)
@@ -103,22 +104,22 @@ class Stack:
             start = end + outputs
         return layers
 
-    def of_trial(self, parameters: Tensor, trial: int) -> list[Tensor]:
+    def of_trial(self, parameters: Tensor, index: int) -> list[Tensor]:
         """Return a trial's part of a tensor like `parameters`: weights [out, in] and biases [out], as MLP has them."""
         return [
             view
             for weights, bias in self.views(parameters)
-            for view in ((weights if self.size == 1 else weights[trial]).mT, bias.view(self.size, -1)[trial])
+            for view in ((weights if self.size == 1 else weights[index]).mT, bias.view(self.size, -1)[index])
         ]
 
-    def write(self, parameters: Tensor, trial: int, values: Sequence[Tensor]) -> None:
+    def write(self, parameters: Tensor, index: int, values: Sequence[Tensor]) -> None:
         """Set a trial's part of a tensor like `parameters`."""
-        for view, value in zip(self.of_trial(parameters, trial), values, strict=True):
+        for view, value in zip(self.of_trial(parameters, index), values, strict=True):
             view.copy_(value)
 
-    def read(self, parameters: Tensor, trial: int) -> list[Tensor]:
+    def read(self, parameters: Tensor, index: int) -> list[Tensor]:
         """Return a trial's part of a tensor like `parameters`, copied to the CPU."""
-        of_trial = self.of_trial(parameters, trial)
+        of_trial = self.of_trial(parameters, index)
         return [view.clone(memory_format=torch.contiguous_format).cpu() for view in of_trial]
 
     def begin_epoch(self, rates_KS: NDArray[np.float64], first: int) -> None:
@@ -176,10 +177,10 @@ class Stack:
         """Return of each hidden layer [S, K, B, H]: 0 where a unit is dropped, else 1 / (1 - dropout)."""
         hidden = self.widths[1:-1] if any(self.dropouts) else []
         masks = tuple(self.parameters.new_empty(self.size, steps, batch_size, width) for width in hidden)
-        for trial, (seed, dropout) in enumerate(zip(self.seeds, self.dropouts, strict=True)):
+        for index, (seed, dropout) in enumerate(zip(self.seeds, self.dropouts, strict=True)):
             generator = torch.Generator(self.parameters.device).manual_seed(stream(seed, epoch, number))
             for mask in masks:
-                mask[trial].uniform_(generator=generator).ge_(dropout).div_(1 - dropout)
+                mask[index].uniform_(generator=generator).ge_(dropout).div_(1 - dropout)
         return masks
 
     def _steps(self, index_nKB: Tensor, table_QKS: Tensor, *masks_SKBH: Tensor) -> None:
@@ -188,7 +189,7 @@ class Stack:
         masks = [self._by_step(mask) for mask in masks_SKBH]
         by_step = (steps, *self.lead, self.widths[-1], batch_size)
         logits = self.parameters.new_empty(by_step)
-        table_QKS = torch.cat([table_QKS[:1] / batch_size, table_QKS[1:]])  # cross-entropy is a mean over samples
+        table_QKS = mean_over(table_QKS, batch_size)  # as cross-entropy is
         scale_KS = table_QKS[0].to(self.parameters)
         targets_KSCB = (labels_KnB.unsqueeze(-2) == self.classes_C1) * -scale_KS[..., None, None]
         ones = self.parameters.new_ones(*self.lead, 1, batch_size)
@@ -218,7 +219,7 @@ class Stack:
                 yield from images.view(-1, n, batch_size, self.widths[0]).expand(-1, self.size, -1, -1).unbind()
 
     def _step(
-        self, images: Tensor, targets: Tensor, masks: Sequence[Tensor], logits: Tensor, ones: Tensor, step: Step
+        self, images: Tensor, targets: Tensor, masks: Sequence[Tensor], logits: Tensor, ones: Tensor, step: Numbers
     ) -> None:
         """One optimizer step on a minibatch.
 
@@ -238,7 +239,7 @@ class Stack:
             passed.append((inputs, before, after))
             inputs = after * masks[layer] if masks else after
         self.add_product(bias, inputs, weights, out=logits.mT)
-        delta = add_scaled(targets, logits.softmax(-2), step[0]).mT
+        delta = add_scaled(targets, logits.softmax(-2), step.scale).mT
         gradients = [(inputs, delta)]
         for layer in range(len(hidden) - 1, -1, -1):
             delta = self._product(delta, self.transposed[layer + 1])

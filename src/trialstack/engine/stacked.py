@@ -1,6 +1,6 @@
-"""The stacked engine: N trials at once, many optimizer steps in every `training_step`.
+"""The stacked engine: S trials at once, many optimizer steps in every `training_step`.
 
-Shapes: N trials, R different seeds, K optimizer steps in a chunk, B samples in a minibatch.
+Shapes: S trials, R different seeds, K optimizer steps in a chunk, B samples in a minibatch.
 """
 
 import math
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from trialstack.core.errors import Diverged
 from trialstack.core.objective import improves
+from trialstack.core.schedule import Length
+from trialstack.core.schedules import schedule
 from trialstack.data.minibatches import Batch, Samples
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
-from trialstack.engine.schedules import learning_rates
-from trialstack.engine.stacked_optimizers import tensors_per_parameter
+from trialstack.engine.stacked_optimizers import complete_settings, tensors_per_parameter
 
 PART_BYTES = 16 * 2**20
 """What the parameters, gradients and optimizer state of a part take on a CPU: the L3 cache of an ordinary machine."""
@@ -30,18 +31,18 @@ class Part(NamedTuple):
     """Trials that are computed in one product; a large stack on a CPU has several parts, one after another.
 
     Attributes:
-        trials: their positions.
+        indices: their places in the stack.
         rows: of their minibatches among those of all seeds: one, or one a trial.
         stack: their parameters.
     """
 
-    trials: list[int]
+    indices: list[int]
     rows: Tensor
     stack: Stack
 
 
 class StackedClassifier(LightningModule):
-    """Trains N classifiers that differ in numbers only; what a trial learns does not depend on the others.
+    """Trains S classifiers that differ in numbers only; what a trial learns does not depend on the others.
 
     It logs what `Classifier` logs, with several trials that of the best one. Its checkpoints are a `Classifier`'s;
     with several trials, the list `trials` has theirs. For callbacks, one trial has its `network`, whose parameters are
@@ -62,6 +63,8 @@ class StackedClassifier(LightningModule):
         self.networks = [classifier.network for classifier in classifiers]  # for their initial weights alone
         self.names = [[f"network.{name}" for name, _ in network.named_parameters()] for network in self.networks]
         self.settings: list[Mapping[str, Any]] = [dict(classifier.hparams) for classifier in classifiers]
+        self.schedules = [schedule(settings["schedule"]) for settings in self.settings]
+        self.base_rates = [float(complete_settings(settings["optimizer"])["lr"]) for settings in self.settings]
         self.samples = samples
         self.chunks = chunks
         self.objective = objective
@@ -99,8 +102,8 @@ class StackedClassifier(LightningModule):
         if self.parts:
             return
         dtype = torch.float64 if self.trainer.precision == "64-true" else torch.float32
-        by_seed = sorted(range(len(self.settings)), key=lambda trial: self._row(trial))
-        self.parts = [self._part(list(trials), dtype) for trials in np.array_split(by_seed, self._part_count(dtype))]
+        by_seed = sorted(range(len(self.settings)), key=lambda index: self._row(index))
+        self.parts = [self._part(list(indices), dtype) for indices in np.array_split(by_seed, self._part_count(dtype))]
         self.networks.clear()
         if len(self.settings) == 1:
             [part] = self.parts
@@ -108,8 +111,8 @@ class StackedClassifier(LightningModule):
             for parameter, view in zip(self.network.parameters(), views, strict=True):
                 parameter.data = view
 
-    def _row(self, trial: int) -> int:
-        return self.chunks.seeds.index(self.settings[trial]["seed"])
+    def _row(self, index: int) -> int:
+        return self.chunks.seeds.index(self.settings[index]["seed"])
 
     def _part_count(self, dtype: torch.dtype) -> int:
         if self.samples.labels.is_cuda:
@@ -118,10 +121,10 @@ class StackedClassifier(LightningModule):
         parameters = sum(p.numel() for p in self.networks[0].parameters())
         return min(len(self.settings), -(-len(self.settings) * parameters * tensors * dtype.itemsize // PART_BYTES))
 
-    def _part(self, trials: list[int], dtype: torch.dtype) -> Part:
-        rows = [self._row(trial) for trial in trials]
-        settings = [self.settings[trial] for trial in trials]
-        networks = [self.networks[trial] for trial in trials]
+    def _part(self, indices: list[int], dtype: torch.dtype) -> Part:
+        rows = [self._row(index) for index in indices]
+        settings = [self.settings[index] for index in indices]
+        networks = [self.networks[index] for index in indices]
         stack = Stack(
             [network for network in networks if isinstance(network, MLP)],
             [setting["seed"] for setting in settings],
@@ -130,7 +133,7 @@ class StackedClassifier(LightningModule):
             dtype,
         )
         shared = rows[:1] if len(set(rows)) == 1 else rows
-        return Part(trials, torch.tensor(shared, device=self.samples.labels.device), stack)
+        return Part(indices, torch.tensor(shared, device=self.samples.labels.device), stack)
 
     def configure_optimizers(self) -> list[Any]:
         """The stacks have their own."""
@@ -139,16 +142,15 @@ class StackedClassifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         steps, first = self.chunks.steps, self.global_step
         total = steps * (self.trainer.max_epochs or 0)
+        numbers_K = np.arange(first, first + steps, dtype=np.float64)
         for part in self.parts:
-            bases = part.stack.optimizer.setting("lr")
-            schedules = [self.settings[trial]["schedule"] for trial in part.trials]
-            rates = [
-                learning_rates(schedule, float(base), total, steps, first, steps)
-                for schedule, base in zip(schedules, bases, strict=True)
+            rates_SK = [
+                self.schedules[index].rates(numbers_K, self.base_rates[index], Length(total, steps))
+                for index in part.indices
             ]
-            part.stack.begin_epoch(np.stack(rates, axis=1), first)
-            for trial, of_trial in zip(part.trials, rates, strict=True):
-                self._measure(trial, {"lr": float(of_trial[-1])})
+            part.stack.begin_epoch(np.stack(rates_SK, axis=1), first)
+            for index, rates_K in zip(part.indices, rates_SK, strict=True):
+                self._measure(index, {"lr": float(rates_K[-1])})
         self._step = 0
 
     def training_step(self, index_RKB: Tensor, batch_idx: int) -> None:
@@ -181,73 +183,73 @@ class StackedClassifier(LightningModule):
             Diverged: the losses of all trials are not finite, in this epoch or an earlier one.
         """
         self._finish("train")
-        for trial, measured in enumerate(self.measured):
+        for index, measured in enumerate(self.measured):
             finite = all(math.isfinite(measured.get(f"{part}/loss", 0.0)) for part in ("train", "val"))
-            if not finite and trial not in self.ended:
-                self.diverged.setdefault(trial, self.current_epoch + 1)
+            if not finite and index not in self.ended:
+                self.diverged.setdefault(index, self.current_epoch + 1)
         if len(self.diverged) == len(self.measured):
             raise Diverged(self.current_epoch + 1)
 
     def _finish(self, name: str) -> None:
         for part in self.parts:
             totals = part.stack.train_totals if name == "train" else part.stack.val_totals
-            for trial, loss, accuracy in zip(part.trials, *totals.finish(), strict=True):
-                self._measure(trial, {f"{name}/loss": loss, f"{name}/acc": accuracy})
+            for index, loss, accuracy in zip(part.indices, *totals.finish(), strict=True):
+                self._measure(index, {f"{name}/loss": loss, f"{name}/acc": accuracy})
         names = (f"{name}/loss", f"{name}/acc", *(["lr"] if name == "train" else []))
         best = self.measured[self._best()]
         self.log_dict({name: best[name] for name in names}, prog_bar=True, logger=False)
 
-    def _measure(self, trial: int, values: Mapping[str, float]) -> None:
+    def _measure(self, index: int, values: Mapping[str, float]) -> None:
         """Keep what was measured of a trial; one that has ended is computed on with the others, for nothing."""
-        if trial not in self.ended:
-            self.measured[trial].update(values)
+        if index not in self.ended:
+            self.measured[index].update(values)
 
     def training_trials(self) -> list[int]:
         """Return the trials that have neither diverged nor ended."""
-        return [trial for trial in range(len(self.measured)) if trial not in self.diverged and trial not in self.ended]
+        return [index for index in range(len(self.measured)) if index not in self.diverged and index not in self.ended]
 
     def _best(self) -> int:
         best, score = 0, None
-        for trial, measured in enumerate(self.measured):
+        for index, measured in enumerate(self.measured):
             if improves(measured.get(self.objective, math.nan), score, self.objective):
-                best, score = trial, measured[self.objective]
+                best, score = index, measured[self.objective]
         return best
 
-    def weights(self, trial: int) -> dict[str, Any]:
+    def weights(self, index: int) -> dict[str, Any]:
         """Return what `Classifier.load_from_checkpoint` needs of a trial, copied to the CPU."""
-        part, position = self._place(trial)
+        part, position = self._place(index)
         return {
             "engine": "stacked",
-            "state_dict": dict(zip(self.names[trial], part.stack.read(part.stack.parameters, position), strict=True)),
+            "state_dict": dict(zip(self.names[index], part.stack.read(part.stack.parameters, position), strict=True)),
             "hparams_name": "kwargs",
-            "hyper_parameters": self.settings[trial],
+            "hyper_parameters": self.settings[index],
         }
 
-    def state(self, trial: int) -> dict[str, Any]:
+    def state(self, index: int) -> dict[str, Any]:
         """Return a trial's weights with its optimizer's state, laid out as torch.optim does."""
-        part, position = self._place(trial)
+        part, position = self._place(index)
         moments = {name: part.stack.read(tensor, position) for name, tensor in part.stack.optimizer.state.items()}
         states = [dict(zip(moments, values, strict=True)) for values in zip(*moments.values(), strict=True)]
-        return self.weights(trial) | {"optimizer_states": [{"state": dict(enumerate(states))}]}
+        return self.weights(index) | {"optimizer_states": [{"state": dict(enumerate(states))}]}
 
-    def load_state(self, trial: int, state: Mapping[str, Any]) -> None:
+    def load_state(self, index: int, state: Mapping[str, Any]) -> None:
         """Set a trial to what `state` returned."""
-        part, position = self._place(trial)
+        part, position = self._place(index)
         part.stack.write(part.stack.parameters, position, list(state["state_dict"].values()))
         moments = state["optimizer_states"][0]["state"]
         for name, tensor in part.stack.optimizer.state.items():
             if moments and name in moments[0]:  # a stack has momentum buffers if one of its trials has momentum
                 part.stack.write(tensor, position, [moments[i][name] for i in range(len(moments))])
 
-    def _place(self, trial: int) -> tuple[Part, int]:
-        part = next(part for part in self.parts if trial in part.trials)
-        return part, part.trials.index(trial)
+    def _place(self, index: int) -> tuple[Part, int]:
+        part = next(part for part in self.parts if index in part.indices)
+        return part, part.indices.index(index)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        states = [self.state(trial) for trial in range(len(self.settings))]
+        states = [self.state(index) for index in range(len(self.settings))]
         checkpoint.update(states[0] if len(states) == 1 else {"trials": states})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for trial, state in enumerate(self.resumed or checkpoint.get("trials") or [checkpoint]):
-            self.load_state(trial, state)
+        for index, state in enumerate(self.resumed or checkpoint.get("trials") or [checkpoint]):
+            self.load_state(index, state)
         checkpoint["state_dict"] = self.state_dict()  # which is loaded already

@@ -39,6 +39,7 @@ from trialstack.run.grouping import divided
 from trialstack.run.history import Recorder
 from trialstack.run.run import Run
 from trialstack.run.stack_checkpoint import StackCheckpoint, StackFile
+from trialstack.run.status import Status
 from trialstack.run.timing import Account
 from trialstack.run.trial_ends import TrialEnds
 
@@ -114,14 +115,14 @@ class Fit:
     def trainer_settings(self) -> dict[str, Any]:
         return dict(self.config["trainer"])
 
-    def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
+    def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Return a run's best classifier, None if it has none.
 
         Args:
-            trial: position of the run.
+            index: place of the run.
             like: one of the same network, which may be overwritten.
         """
-        return self.runs[trial].best_classifier()
+        return self.runs[index].best_classifier()
 
     def finish(self, ended: bool) -> None:
         """Write what is left to write after Trainer.fit, whether that has ended or was stopped."""
@@ -160,8 +161,8 @@ class Fit:
                 with self.account.measure("fit"):
                     self._fit(trainer, module, data)
                 diverged = module.diverged
-            for trial, run in enumerate(self.runs):
-                self._judge(run, diverged.get(trial))
+            for index, run in enumerate(self.runs):
+                self._judge(run, diverged.get(index))
             if trainer.is_global_zero:
                 self._conclude(first, data)
                 self.close()
@@ -182,7 +183,7 @@ class Fit:
             except UserError as error:
                 if alone:
                     raise
-                run.fail("failed", str(error))
+                run.fail(Status.FAILED, str(error))
                 run.write_result()
                 self.runs.remove(run)
         return classifiers
@@ -198,17 +199,17 @@ class Fit:
         try:
             yield
         except KeyboardInterrupt:
-            self._fail("interrupted", "by Ctrl-C, SIGTERM or SIGHUP")
+            self._fail(Status.INTERRUPTED, "by Ctrl-C, SIGTERM or SIGHUP")
             raise Interrupted(f"{self._continues()} continues") from None
         except OSError as error:
             if error.errno not in UNWRITABLE:
-                self._fail("failed", reason(error))
+                self._fail(Status.FAILED, reason(error))
                 raise
             text = cannot_write(error, self.runs[0].folder)
-            self._fail("interrupted", text)
+            self._fail(Status.INTERRUPTED, text)
             raise CannotWrite(text, self._continues()) from error
         except Exception as error:
-            self._fail("failed", reason(error))
+            self._fail(Status.FAILED, reason(error))
             raise
         finally:
             for run in self.runs:
@@ -221,7 +222,7 @@ class Fit:
             return f"`{resume_command(self.runs[0].folder)}`"
         return f"training the same {len(self.runs)} trials again"
 
-    def _fail(self, status: str, reason: str) -> None:
+    def _fail(self, status: Status, reason: str) -> None:
         for run in self.runs:
             if not run.concluded:
                 run.fail(status, reason)
@@ -298,26 +299,26 @@ class Fit:
     def _judge(self, run: Run, diverged: int | None) -> None:
         """Decide how a run that was not interrupted ended."""
         if diverged is not None:
-            run.result.status, run.result.reason = "diverged", str(Diverged(diverged))
+            run.result.status, run.result.reason = Status.DIVERGED, str(Diverged(diverged))
             return
-        run.result.status = "completed"
+        run.result.status = Status.COMPLETED
         if run.ended is not None:
             epochs = self.config["trainer"]["max_epochs"]
             run.result.reason = f"stopped after epoch {len(run.history.rows)} of {epochs}: {run.ended}"
 
     def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
-        for trial, run in enumerate(self.runs):
+        for index, run in enumerate(self.runs):
             with run.trial.logged():
                 try:
                     if not self.alone:
                         run.open_loggers()
                         run.describe(first if run is self.runs[0] else None)
                         run.tell(run.result.stack_size)
-                    run.conclude(data, self.best_classifier(trial, first), pictures=self.alone)
+                    run.conclude(data, self.best_classifier(index, first), pictures=self.alone)
                 except Exception as error:
                     if self.alone or isinstance(error, OSError):
                         raise
-                    run.fail("failed", reason(error))
+                    run.fail(Status.FAILED, reason(error))
                     log.exception("the trial has failed after its training")
                     run.end_loggers("failed")
                 log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
@@ -385,13 +386,13 @@ class StackedFit(Fit):
 
     def diverged(self) -> dict[int, int]:
         there = {} if self.stack is None else self.stack.diverged
-        return {trial: there[run.position] for trial, run in enumerate(self.runs) if run.position in there}
+        return {index: there[run.position] for index, run in enumerate(self.runs) if run.position in there}
 
-    def best_classifier(self, trial: int, like: Classifier) -> Classifier | None:
+    def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Without reading it from a file, if this session has found it."""
-        best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[trial]
+        best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[index]
         if best is None:
-            return super().best_classifier(trial, like)
+            return super().best_classifier(index, like)
         weights = best["state_dict"].values()  # layers are numbered otherwise with dropout
         like.load_state_dict(dict(zip(like.state_dict(), weights, strict=True)))
         return like.eval()

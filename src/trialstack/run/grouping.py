@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from trialstack.core.build import build_all, check_all
 from trialstack.core.errors import UserError
 from trialstack.core.origins import imported
+from trialstack.core.schedules import SCHEDULES
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.models import MLP
 from trialstack.engine.stacked_optimizers import OPTIMIZERS, complete_settings
@@ -26,10 +27,8 @@ VARYING = {
     "": {"seed", "folder", "resume", "test", "logger", "engine", "sweep", "dry_run", "retry", "on_error"},
     "model": {"dropout", "init"},
     "optimizer": {"lr", "momentum", "weight_decay", "betas", "eps"},
-    "schedule": {
-        "warmup_epochs", "eta_min", "step_size", "gamma", "max_lr", "pct_start", "div_factor", "final_div_factor"
-    },
-}  # fmt: skip
+    "schedule": {key for kind in SCHEDULES.values() for key in kind.rules()},
+}
 """Keys of the config and of its groups in which the trials of a stack may differ."""
 
 _TRAINER = {

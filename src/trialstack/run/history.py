@@ -91,10 +91,10 @@ class Recorder(Checkpoint):
         seconds = round(time.perf_counter() - self._began, 4)
         names = [name for name in COLUMNS if self._validated or not name.startswith("val/")]
         with self.account.measure("logging"):
-            for trial, run in enumerate(self.runs):
+            for index, run in enumerate(self.runs):
                 history = run.history
-                if trial not in pl_module.diverged and trial not in pl_module.ended:
-                    metrics = {name: pl_module.measured[trial][name] for name in names}
+                if index not in pl_module.diverged and index not in pl_module.ended:
+                    metrics = {name: pl_module.measured[index][name] for name in names}
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**counts, **metrics, "seconds": seconds})
                     history.spent += seconds / len(self.runs)

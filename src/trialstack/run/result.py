@@ -12,11 +12,7 @@ from typing import Any
 
 from trialstack.core.atomic_files import replaced
 from trialstack.core.untrusted import Damaged, json_fields, warn
-
-KEPT = ("completed", "diverged")
-"""Statuses of trials that are not trained again."""
-
-_STATUSES = (*KEPT, "interrupted", "failed")
+from trialstack.run.status import Status
 
 _MOST = 2**24
 """Bytes of a `result.json`; it has some 2,000."""
@@ -27,7 +23,7 @@ class Result:
     """The content of `result.json`.
 
     Attributes:
-        status: `completed`, `diverged`, `interrupted` or `failed`.
+        status: how it ended.
         reason: why it is not completed, or ended early.
         objective: the best epoch's value of the trial's objective.
         metrics: `train/*` and `val/*` of the best epoch, `test/*` of best.ckpt.
@@ -46,7 +42,7 @@ class Result:
         overrides: of the command line.
     """
 
-    status: str = "failed"
+    status: Status = Status.FAILED
     reason: str | None = None
     objective: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -66,11 +62,11 @@ class Result:
     def read(cls, folder: Path) -> "Result | None":
         """Return the result in a run folder, or None if there is none, or one that is damaged, which is said."""
         file = folder / "result.json"
-        types = {item.name: item.type for item in fields(cls)} | {"metrics": dict[str, float | None]}
+        types = {item.name: item.type for item in fields(cls)} | {"status": str, "metrics": dict[str, float | None]}
         try:
             values = json_fields(file, types, _MOST)
-            if values.get("status") not in _STATUSES:
-                raise Damaged(f"has none of these as its status: {', '.join(_STATUSES)}")
+            if values.get("status") not in list(Status):
+                raise Damaged(f"has none of these as its status: {', '.join(Status)}")
             if values.get("stack_size", 1) < 1:
                 raise Damaged("has a wrong value of stack_size")
         except FileNotFoundError:
@@ -78,6 +74,7 @@ class Result:
         except Damaged as problem:
             warn(file, problem, "the trial counts as without it")
             return None
+        values["status"] = Status(values["status"])
         values["metrics"] = {name: x for name, x in values.get("metrics", {}).items() if x is not None}
         return cls(**values)
 

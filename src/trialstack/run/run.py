@@ -24,6 +24,7 @@ from trialstack.run.quiet import is_main_process
 from trialstack.run.restore import load_classifier
 from trialstack.run.result import Result, git_commit, versions
 from trialstack.run.stack_checkpoint import StackFile
+from trialstack.run.status import Status
 from trialstack.run.timing import Account
 from trialstack.run.trial import Trial
 
@@ -79,7 +80,7 @@ class Run:
             return True
         saved = composed(self.folder)
         changed = saved.trainer != self.config["trainer"]
-        if result is not None and result.status == "completed" and not changed:
+        if result is not None and result.status == Status.COMPLETED and not changed:
             log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
             self.result = result
             return False
@@ -174,7 +175,7 @@ class Run:
 
     def conclude(self, data: ImageDataModule, best: Classifier | None, pictures: bool) -> None:
         """Test the classifier with the best weights, and show and write what came out."""
-        if self.result.status == "diverged":
+        if self.result.status == Status.DIVERGED:
             log.warning("diverged: %s; try a smaller optimizer.lr", self.result.reason)
         elif self.result.reason is not None:
             log.info(self.result.reason)
@@ -185,7 +186,7 @@ class Run:
             self.tested = {"test/loss": test.loss, "test/acc": test.accuracy}
         with self.account.measure("logging"):
             step = int(rows[-1]["step"]) if rows else 0
-            tensorboard.conclude(self.loggers, step, self.tested, self.result.status == "completed")
+            tensorboard.conclude(self.loggers, step, self.tested, self.result.status == Status.COMPLETED)
             if best is not None and pictures:
                 tensorboard.add_pictures(self.loggers, best, test, images, step)
             if rows and pictures:
@@ -211,7 +212,7 @@ class Run:
                 return load_classifier(checkpoint)
         return None
 
-    def fail(self, status: str, reason: str) -> None:
+    def fail(self, status: Status, reason: str) -> None:
         self.result.status, self.result.reason = status, reason
 
     def write_result(self) -> None:

@@ -25,7 +25,7 @@ from trialstack.run.checkpoints import Best, copy, load, write
 from trialstack.run.early_end import early_end
 from trialstack.run.folder import lock_folder
 from trialstack.run.history import History
-from trialstack.run.result import KEPT, Result
+from trialstack.run.result import Result
 from trialstack.run.timing import Account
 
 log = logging.getLogger(__name__)
@@ -86,15 +86,15 @@ class StackCheckpoint(Checkpoint):
         assert isinstance(pl_module, StackedClassifier)
         self._last = early_end(trainer) is not None or trainer.current_epoch + 1 == trainer.max_epochs
         with self.account.measure("checkpoints"):
-            for trial, (run, measured) in enumerate(zip(self.runs, pl_module.measured, strict=True)):
-                if trial in self.diverged or trial in self.ended:
+            for index, (run, measured) in enumerate(zip(self.runs, pl_module.measured, strict=True)):
+                if index in self.diverged or index in self.ended:
                     continue
                 if run.best.improves(measured, trainer.current_epoch + 1):
-                    self.best[trial] = _header(trainer) | pl_module.weights(trial)
-                if trial in pl_module.ended and not self._last:
+                    self.best[index] = _header(trainer) | pl_module.weights(index)
+                if index in pl_module.ended and not self._last:
                     loops = {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "lr_schedulers": []}
-                    own = pl_module.state(trial) | {"callbacks": _callbacks(run)}
-                    self.ended[trial] = _header(trainer) | loops | own
+                    own = pl_module.state(index) | {"callbacks": _callbacks(run)}
+                    self.ended[index] = _header(trainer) | loops | own
             began = time.monotonic()
             if self._last or began >= self._next:
                 trainer.save_checkpoint(self.file)
@@ -226,7 +226,7 @@ def remove_if_done(folder: Path) -> None:
         remove_links([folder])
         return
     results = map(Result.read, stack.members.values())
-    if all(result is not None and result.status in KEPT for result in results):
+    if all(result is not None and result.status.is_final for result in results):
         stack.remove()
 
 

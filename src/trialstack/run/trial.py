@@ -18,6 +18,7 @@ from trialstack.core.clock import STARTED
 from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
 from trialstack.core.rules import TOP_KEYS, check, check_folder, resolved
+from trialstack.core.schedules import SCHEDULES
 from trialstack.run.folder import composed, holds_run, lock_folder, refuse_links, remember
 
 
@@ -173,7 +174,7 @@ def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig
             f"resume={config.resume} goes on with a trial of a sweep, which is known by its config, got another "
             "trainer.*; leave it out, and sweep with that instead"
         )
-    if saved.trainer.max_epochs != epochs and saved.schedule.name in ("cosine", "onecycle"):
+    if saved.trainer.max_epochs != epochs and getattr(SCHEDULES.get(saved.schedule.name), "laid_out", False):
         raise UserError(
             f"schedule={saved.schedule.name} is laid out for trainer.max_epochs={epochs}, got "
             f"{saved.trainer.max_epochs}; leave it out, or start a new run"

@@ -39,18 +39,18 @@ class TrialEnds(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
-        for trial in pl_module.training_trials():
-            self._seen[trial].measure(pl_module.measured[trial])
-            self._seen[trial].call(lambda callback, of_trial: callback.on_validation_end(of_trial, pl_module))
+        for index in pl_module.training_trials():
+            self._seen[index].measure(pl_module.measured[index])
+            self._seen[index].call(lambda callback, of_trial: callback.on_validation_end(of_trial, pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
-        for trial in pl_module.training_trials():
-            self._seen[trial].measure(pl_module.measured[trial])
-            self._seen[trial].call(lambda callback, of_trial: callback.on_train_epoch_end(of_trial, pl_module))
-            self.runs[trial].ended = self._seen[trial].early_end()
-            if self.runs[trial].ended is not None:
-                pl_module.ended.add(trial)
+        for index in pl_module.training_trials():
+            self._seen[index].measure(pl_module.measured[index])
+            self._seen[index].call(lambda callback, of_trial: callback.on_train_epoch_end(of_trial, pl_module))
+            self.runs[index].ended = self._seen[index].early_end()
+            if self.runs[index].ended is not None:
+                pl_module.ended.add(index)
         if not pl_module.training_trials():
             trainer.should_stop = True
 

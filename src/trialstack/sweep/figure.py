@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from trialstack.core.atomic_files import replaced
 from trialstack.core.identity import shown
 from trialstack.core.objective import rounded
+from trialstack.run.status import Status
 from trialstack.sweep.axis import Scale, ScoreScale, off_scale
 from trialstack.sweep.leaderboard import Leaderboard
 
@@ -22,7 +23,7 @@ COLOURS = 6
 ASIDE = 0.08
 """Distance of colours at the same name, of that between two names."""
 
-NO_RESULT = ("diverged", "failed")
+NO_RESULT = (Status.DIVERGED, Status.FAILED)
 """Statuses of trials that are marked."""
 
 PALEST = 0.15

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from trialstack.core.atomic_files import replaced_folder
 from trialstack.core.errors import cannot_write
+from trialstack.run.status import Status
 from trialstack.sweep.figure import save_figure
 from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.tensorboard import write_board
@@ -37,7 +38,7 @@ def report(folder: Path) -> Leaderboard:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=NOT_TERMINAL)
     console.print(fitting(leaderboard.table(), console))
-    for status in ("failed", "diverged"):
+    for status in (Status.FAILED, Status.DIVERGED):
         alike: dict[str | None, list[str]] = {}
         for entry in leaderboard.entries:
             if entry.status == status:

@@ -21,7 +21,8 @@ from trialstack.core.errors import CannotWrite, Interrupted, TrialsFailed, UserE
 from trialstack.core.hydra_internals import JobReturn, JobStatus, outcome
 from trialstack.core.rules import check, check_folder
 from trialstack.run.folder import discard, locked, refuse_links
-from trialstack.run.result import KEPT, Result
+from trialstack.run.result import Result
+from trialstack.run.status import Status
 from trialstack.run.trial import Trial, check_in_sweep
 from trialstack.sweep.hydra_job import Job
 from trialstack.sweep.index import FILES, Indexed, SweepIndex, varying
@@ -36,20 +37,22 @@ class Member:
     Attributes:
         job: Hydra's.
         values: of its config; paths into its folder are not.
-        before: what its folder has of an earlier command: a status, or `new`.
+        before: how the trial ended in an earlier command; None for a new one.
         returned: once it has ended.
         same_as: the job before it that has the same config, and trains for both.
     """
 
     job: Job
     values: Mapping[str, Any]
-    before: str = "new"
+    before: Status | None = None
     returned: JobReturn | None = None
     same_as: "Member | None" = None
 
     @property
     def kept(self) -> bool:
-        return self.before in KEPT and not (self.before == "diverged" and self.values["retry"] == "diverged")
+        if self.before is None or not self.before.is_final:
+            return False
+        return self.before != Status.DIVERGED or self.values["retry"] != Status.DIVERGED
 
     @property
     def failed(self) -> bool:
@@ -59,7 +62,7 @@ class Member:
     def goes_on(self) -> bool:
         """Whether it was stopped after an epoch."""
         there = (self.job.folder / "checkpoints" / name for name in ("last.ckpt", "stack.ckpt"))
-        return self.before == "interrupted" and any(file.exists() for file in there)
+        return self.before == Status.INTERRUPTED and any(file.exists() for file in there)
 
 
 def sweep(
@@ -135,7 +138,7 @@ class Sweep:
             member.job.folder = folder / name
             result = Result.read(member.job.folder)
             if name in before and member.job.folder.exists():
-                member.before = result.status if result is not None else "interrupted"
+                member.before = result.status if result is not None else Status.INTERRUPTED
             if member.kept and result is not None:
                 member.returned = member.job.returned(_objective(result))
         self.left = [member for member, _ in own if not member.kept]
@@ -190,7 +193,7 @@ class Sweep:
             return f"kept ({member.before})"
         if member.goes_on:
             return "going on from their last checkpoint"
-        return "new" if member.before == "new" else f"trained anew ({member.before})"
+        return "new" if member.before is None else f"trained anew ({member.before})"
 
     def _train_stacks(self) -> None:
         from trialstack.data.cache import Datasets  # torch, from here on
@@ -255,7 +258,7 @@ class Sweep:
             results = [self._failed(member, error) for member in together]
         for member, result in zip(together, results, strict=True):
             failed = TrialsFailed(f"{os.path.relpath(member.job.folder)} failed: {result.reason}")
-            member.returned = member.job.close(failed if result.status == "failed" else _objective(result))
+            member.returned = member.job.close(failed if result.status == Status.FAILED else _objective(result))
 
     def _trial(self, member: Member, alone: bool) -> Trial:
         logged = nullcontext if alone else member.job.logging
@@ -267,8 +270,8 @@ class Sweep:
         with member.job.logging():
             log.error("failed: %s", error, exc_info=None if isinstance(error, UserError) else error)
         result = Result.read(member.job.folder) or Result()
-        if result.status not in KEPT:
-            result.status, result.reason = "failed", reason(error)
+        if not result.status.is_final:
+            result.status, result.reason = Status.FAILED, reason(error)
             result.write(member.job.folder)
         return result
 

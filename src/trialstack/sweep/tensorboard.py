@@ -16,6 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from trialstack.core.identity import shown
 from trialstack.core.objective import OBJECTIVES
 from trialstack.run.metrics_csv import read_rows
+from trialstack.run.status import Status
 from trialstack.sweep.leaderboard import Leaderboard, Row
 
 CURVES = 40
@@ -44,7 +45,7 @@ def _means(folder: Path, row: Row) -> Iterator[Event]:
     """The mean of every metric over the trials of a row that did not diverge, against optimizer steps."""
     steps: dict[int, list[Mapping[str, float]]] = {}
     for entry in row.entries:
-        if entry.status != "diverged":
+        if entry.status != Status.DIVERGED:
             for measured in read_rows(folder / entry.name / "metrics.csv"):
                 steps.setdefault(int(measured["step"]), []).append(measured)
     for step, rows in sorted(steps.items()):

@@ -88,7 +88,7 @@ def verify(folder: Path, root: str | None = None) -> Verification:
         UserError: it is no run folder, or the run has not ended.
     """
     config, result = composed(folder), Result.read(folder)
-    if result is None or result.status not in ("completed", "diverged"):
+    if result is None or not result.status.is_final:
         status = "no result.json" if result is None else result.status
         raise UserError(f"a trial that has ended is needed, got {os.path.relpath(folder)} ({status}); train it first")
     if root is not None:

@@ -1,0 +1,16 @@
+"""The schedules, a file each: the file's name is what `schedule.name` calls it."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from trialstack.core.members import members
+from trialstack.core.schedule import Schedule
+
+SCHEDULES = {name: kind for name, [kind] in members(sys.modules[__name__], Schedule).items()}  # type: ignore[type-abstract]
+
+
+def schedule(group: Mapping[str, Any]) -> Schedule:
+    """Return the schedule of a `schedule` group, which has been checked."""
+    kind = SCHEDULES[group["name"]]
+    return kind(**{key: group[key] for key in kind.rules()})

@@ -1,0 +1,17 @@
+"""How a trial has ended."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """In `result.json`, by these words."""
+
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether such a trial has its result, and is not trained again."""
+        return self in (Status.COMPLETED, Status.DIVERGED)
