@@ -14,7 +14,8 @@ from lightning.pytorch import Trainer
 
 from tests.conftest import ROOT, Ended
 from trialstack.core.errors import UserError
-from trialstack.core.rules import INITIALIZERS, PRECISIONS, RULES
+from trialstack.core.keys import INITIALIZERS, PRECISIONS
+from trialstack.core.rules import RULES
 from trialstack.core.sizes import DATASETS
 from trialstack.data.datamodule import Digits
 from trialstack.run.trial import compose_trial

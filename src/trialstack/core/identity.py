@@ -4,16 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_ELSEWHERE = (
-    "folder.", "resume.", "sweep.", "dry_run.", "retry.", "on_error.", "logger.", "callbacks.progress.", "data.root.",
-    "data.download.", "engine.max_stack.",
-)  # fmt: skip
-"""Keys that say where and how a trial is run rather than what it learns."""
+from trialstack.core.keys import is_learned
 
 
 def content(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a resolved config says of what its trial learns, by dotted key."""
-    return {key: value for key, value in flat(values).items() if not f"{key}.".startswith(_ELSEWHERE)}
+    return {key: value for key, value in flat(values).items() if is_learned(key)}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

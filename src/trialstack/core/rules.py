@@ -6,7 +6,6 @@ What only a class of torch, of Lightning or of the user's own can say is asked i
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,171 +15,13 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.core.errors import UserError, quoted
-from trialstack.core.objective import OBJECTIVES
-from trialstack.core.rule import (
-    FLOAT32,
-    INT64,
-    Rule,
-    check_rules,
-    class_name,
-    flag,
-    fraction_or_count,
-    needed,
-    not_negative,
-    number,
-    one_of,
-    or_null,
-    positive,
-    probability,
-    whole,
-)
+from trialstack.core.keys import ADAM_KEYS, GROUPS, KEYS, MLP_KEYS, rules
+from trialstack.core.rule import FLOAT32, check_rules, number, one_of, or_null, whole
 from trialstack.core.schedules import SCHEDULES, schedule
 from trialstack.core.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
 from trialstack.core.unread import check_read, refers
 
-
-def _is_devices(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(type(index) is int and index >= 0 for index in value)
-    return value in ("auto", -1) or (type(value) is int and value >= 1)
-
-
-def _is_widths(value: Any) -> bool:
-    return isinstance(value, list) and all(type(width) is int and 1 <= width <= INT64.high for width in value)
-
-
-def _is_time(value: Any) -> bool:
-    """Tell what Lightning's Timer takes, and is above 0."""
-    if isinstance(value, dict):
-        try:
-            return timedelta(**value) > timedelta(0)
-        except (TypeError, OverflowError):
-            return False
-    return (
-        isinstance(value, str) and _TIME.fullmatch(value.strip()) is not None and any(x in value for x in "123456789")
-    )
-
-
 _NO_NAME = re.compile(r"|null|true|false|[-+.\d].*", re.IGNORECASE)
-_TIME = re.compile(r"\d{1,6}:\d\d:\d\d:\d\d")
-
-PRECISIONS = (
-    "32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "32", "64", "16", "bf16",
-)  # fmt: skip
-"""Lightning's, apart from those of NVIDIA's Transformer Engine."""
-
-INITIALIZERS = (
-    "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "trunc_normal", "orthogonal", "uniform",
-    "normal", "eye", "ones", "zeros",
-)  # fmt: skip
-"""Of torch.nn.init, those that make a matrix and need no argument."""
-
-GROUPS = {
-    "data": "digits",
-    "model": "mlp300",
-    "optimizer": "sgd",
-    "schedule": "constant",
-    "engine": "auto",
-    "trainer": "auto",
-    "logger": "none",
-    "callbacks": "none",
-}
-"""Config groups, with an option that is right."""
-
-RULES: dict[str, Rule] = {
-    "seed": needed(whole(0, "1", high=2**32 - 1)),
-    "objective": needed(one_of(*OBJECTIVES)),
-    "test": needed(flag("true")),
-    "resume": needed(Rule("a run folder, or null", lambda x: x is None or isinstance(x, str | int), "null")),
-    "sweep": needed(
-        Rule("a name without /", lambda x: x is None or (str(x) not in ("", ".", "..") and "/" not in str(x)), "lr")
-    ),
-    "dry_run": needed(flag("true")),
-    "on_error": needed(one_of("continue", "stop")),
-    "retry": needed(Rule("diverged or null", lambda x: x in (None, "diverged"), "diverged")),
-    "folder": needed(Rule("a folder", lambda x: isinstance(x, str), "${hydra:runtime.output_dir}")),
-    "data._target_": needed(class_name("trialstack.data.Digits")),
-    "data.batch_size": needed(whole(1, "32")),
-    "data.val_size": whole(1, "300"),
-    "data.normalize": one_of("unit", "standard"),
-    "data.root": Rule("a folder", lambda x: isinstance(x, str) and x.isprintable() and x != "", "data"),
-    "data.download": flag("true"),
-    "data.augment": Rule(
-        "a list of transforms, each with a _target_",
-        lambda x: x is None or (isinstance(x, list) and all(isinstance(t, dict) and "_target_" in t for t in x)),
-        "null",
-    ),
-    "model._target_": needed(class_name("trialstack.models.MLP")),
-    "engine.name": needed(one_of("auto", "stacked", "eager")),
-    "engine.steps_per_execution": whole(1, "64"),
-    "engine.max_stack": or_null(whole(1, "64")),
-    "optimizer._target_": needed(class_name("torch.optim.SGD")),
-    "optimizer.lr": not_negative("0.01"),
-    "optimizer.momentum": number("from 0 to 1", lambda x: 0 <= x <= 1, "0.9"),
-    "optimizer.dampening": number("from 0 to 1", lambda x: 0 <= x <= 1, "0.0"),
-    "optimizer.weight_decay": not_negative("0.0"),
-    "optimizer.nesterov": flag("false"),
-    "optimizer.maximize": flag("false"),
-    "optimizer.amsgrad": flag("false"),
-    "optimizer.decoupled_weight_decay": flag("false"),
-    "optimizer.capturable": flag("false"),
-    "optimizer.differentiable": flag("false"),
-    "optimizer.foreach": or_null(flag("null")),
-    "optimizer.fused": or_null(flag("null")),
-    "schedule.name": needed(one_of(*SCHEDULES)),
-    **{f"schedule.{key}": rule for kind in SCHEDULES.values() for key, rule in kind.rules().items()},
-    "trainer.accelerator": needed(one_of("auto", "cpu", "gpu", "cuda", "mps")),
-    "trainer.devices": needed(
-        Rule("a whole number of at least 1, a list of device numbers, or auto", _is_devices, "1")
-    ),
-    "trainer.strategy": needed(Rule("the name of a strategy of Lightning", lambda x: isinstance(x, str), "auto")),
-    "trainer.precision": needed(Rule(f"one of {', '.join(PRECISIONS)}", lambda x: str(x) in PRECISIONS, PRECISIONS[0])),
-    "trainer.max_epochs": needed(whole(1, "30")),
-    "trainer.max_time": or_null(Rule("a time above 0 as DD:HH:MM:SS", _is_time, "00:01:00:00")),
-    "trainer.limit_train_batches": needed(fraction_or_count("1.0")),
-    "trainer.limit_val_batches": needed(fraction_or_count("1.0")),
-    "trainer.overfit_batches": fraction_or_count("0.0"),
-    "trainer.check_val_every_n_epoch": needed(whole(1, "1")),
-    "trainer.profiler": Rule(
-        "simple, advanced, pytorch or null", lambda x: x in (None, "simple", "advanced", "pytorch"), "simple"
-    ),
-    "trainer.fast_dev_run": needed(
-        Rule("true, false or a number of minibatches", lambda x: type(x) is bool or (type(x) is int and x >= 0), "true")
-    ),
-    "trainer.deterministic": Rule("true, false or warn", lambda x: type(x) is bool or x == "warn", "false"),
-    "trainer.gradient_clip_val": or_null(not_negative("1.0")),
-    "trainer.gradient_clip_algorithm": or_null(one_of("norm", "value")),
-    "trainer.accumulate_grad_batches": whole(1, "1"),
-    "trainer.val_check_interval": Rule(
-        "a whole number of minibatches of at least 1, or a part of them above 0.0 and up to 1.0",
-        lambda x: x is None or (type(x) is int and x >= 1) or (type(x) is float and 0 < x <= 1),
-        "1.0",
-    ),
-    "trainer.max_steps": Rule(
-        "a whole number of at least 1, or -1 for no limit", lambda x: type(x) is int and (x == -1 or x >= 1), "-1"
-    ),
-    "trainer.log_every_n_steps": or_null(whole(0, "50")),
-    "trainer.sync_batchnorm": flag("false"),
-    "trainer.detect_anomaly": flag("false"),
-    "trainer.inference_mode": flag("true"),
-}
-"""By key; a key of the config itself, of `data`, `model`, `engine` and `schedule` that is not here is not read."""
-
-ADAM_RULES: dict[str, Rule] = {
-    "optimizer.eps": positive("1e-7"),
-    "optimizer.betas": Rule(
-        "two numbers with a point, from 0.0 up to, but not including, 1.0",
-        lambda x: isinstance(x, list) and len(x) == 2 and all(type(b) is float and 0 <= b < 1 for b in x),
-        "[0.9,0.999]",
-    ),
-}
-
-MLP_RULES: dict[str, Rule] = {
-    "model.hidden": needed(Rule("a list of whole numbers of at least 1, one a hidden layer", _is_widths, "[300,100]")),
-    "model.dropout": probability("0.2"),
-    "model.activation": one_of("relu", "tanh", "gelu"),
-    "model.init": one_of(*INITIALIZERS),
-}
 
 LAYERS = 1000
 """Hidden layers at most: fully connected ones without shortcuts have stopped learning long before."""
@@ -206,8 +47,9 @@ EARLY_STOPPING_RULES = {
     "divergence_threshold": or_null(number("of any size", lambda x: True, "10.0")),
 }
 
+RULES = rules(KEYS)
 TOP_KEYS = {key for key in RULES if "." not in key} | set(GROUPS)
-READ_KEYS = {*RULES, *ADAM_RULES, *MLP_RULES}
+READ_KEYS = {*RULES, *ADAM_KEYS, *MLP_KEYS}
 
 FOLDER = "${hydra:runtime.output_dir}"
 """What `folder` must be: it is for other keys to refer to."""
@@ -249,7 +91,9 @@ def check_options(arguments: Sequence[str]) -> None:
     for argument in arguments:
         group, _, option = argument.lstrip("+").partition("=")
         if group in GROUPS and any(_NO_NAME.fullmatch(name.strip()) for name in option.split(",")):
-            raise UserError(f"{group} must be the name of an option, got {argument}; try {group}={GROUPS[group]}")
+            raise UserError(
+                f"{group} must be the name of an option, got {argument}; try {group}={GROUPS[group].option}"
+            )
 
 
 def check_folder(config: DictConfig) -> None:
@@ -270,9 +114,11 @@ def check(values: Mapping[str, Any]) -> None:
     Raises:
         UserError: a value breaks its rule, is missing, or is read by nothing.
     """
-    for group, option in GROUPS.items():
+    for group, known in GROUPS.items():
         if not isinstance(values.get(group), dict):
-            raise UserError(f"{group} must be a group of keys, got {quoted(values.get(group))}; try {group}={option}")
+            raise UserError(
+                f"{group} must be a group of keys, got {quoted(values.get(group))}; try {group}={known.option}"
+            )
     check_rules(values, RULES)
     check_read(values, (*TOP_KEYS, *READ_KEYS))
     check_read(values["engine"], _keys("engine"), "engine.")
@@ -304,7 +150,7 @@ def _check_schedule(values: Mapping[str, Any]) -> None:
 def _check_optimizer(values: Mapping[str, Any]) -> None:
     optimizer = values["optimizer"]
     if optimizer["_target_"] in ("torch.optim.Adam", "torch.optim.AdamW"):
-        check_rules(values, ADAM_RULES)
+        check_rules(values, rules(ADAM_KEYS))
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0, got 0; try optimizer.momentum=0.9")
     rate = schedule(values["schedule"]).largest(optimizer.get("lr", 0), values["trainer"]["max_epochs"])
@@ -374,8 +220,8 @@ def _check_network(values: Mapping[str, Any]) -> None:
     model = values["model"]
     if model["_target_"] != "trialstack.models.MLP":
         return
-    check_rules(values, MLP_RULES)
-    check_read(model, ["_target_", *(key.partition(".")[2] for key in MLP_RULES)], "model.", "MLP does not read")
+    check_rules(values, rules(MLP_KEYS))
+    check_read(model, ["_target_", *(key.partition(".")[2] for key in MLP_KEYS)], "model.", "MLP does not read")
     if len(model["hidden"]) > LAYERS:
         raise UserError(
             f"model.hidden must have at most {LAYERS} layers, got {len(model['hidden'])}; try model.hidden=[300,100]"

@@ -14,30 +14,14 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.core.build import build_all, check_all
 from trialstack.core.errors import UserError
+from trialstack.core.keys import GROUPS, KEYS, Key, may_vary
 from trialstack.core.origins import imported
-from trialstack.core.schedules import SCHEDULES
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.models import MLP
 from trialstack.engine.stacked_optimizers import OPTIMIZERS, complete_settings
 from trialstack.run.run import Run
 
 log = logging.getLogger(__name__)
-
-VARYING = {
-    "": {"seed", "folder", "resume", "test", "logger", "engine", "sweep", "dry_run", "retry", "on_error"},
-    "model": {"dropout", "init"},
-    "optimizer": {"lr", "momentum", "weight_decay", "betas", "eps"},
-    "schedule": {key for kind in SCHEDULES.values() for key in kind.rules()},
-}
-"""Keys of the config and of its groups in which the trials of a stack may differ."""
-
-_TRAINER = {
-    "accelerator", "devices", "strategy", "precision", "max_epochs", "max_time", "limit_train_batches",
-    "limit_val_batches", "limit_test_batches", "limit_predict_batches", "check_val_every_n_epoch", "fast_dev_run",
-    "deterministic", "benchmark", "inference_mode", "log_every_n_steps", "enable_progress_bar", "enable_model_summary",
-    "enable_checkpointing", "num_sanity_val_steps", "profiler", "num_nodes", "min_epochs", "default_root_dir",
-}  # fmt: skip
-"""Arguments of the Trainer that mean the same to a stack."""
 
 _STEP_HOOKS = (
     "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
@@ -226,7 +210,7 @@ def _trainer_reasons(trainer: Mapping[str, Any]) -> Iterator[str]:
     defaults = inspect.signature(Trainer.__init__).parameters
     for name, value in trainer.items():
         default = defaults[name].default if name in defaults else None
-        if name not in _TRAINER and value not in (None, False, default):
+        if value not in (None, False, default) and not KEYS.get(f"trainer.{name}", Key()).in_stack:
             yield f"trainer.{name}={value}"
 
 
@@ -281,7 +265,12 @@ def _class(config: Mapping[str, Any]) -> type[Any] | None:
 
 def _common(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the trials of a stack have in common."""
-    common = {name: value for name, value in config.items() if name not in VARYING[""]}
-    for group in ("model", "optimizer", "schedule"):
-        common[group] = {name: value for name, value in config[group].items() if name not in VARYING[group]}
+    common: dict[str, Any] = {}
+    for name, value in config.items():
+        if may_vary(name):
+            continue
+        is_group = name in GROUPS and name != "callbacks"
+        common[name] = (
+            {key: item for key, item in value.items() if not may_vary(f"{name}.{key}")} if is_group else value
+        )
     return common | {"engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}}
