@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from trialstack.cli.command import exit_codes, run
 from trialstack.cli.folder_arguments import requested_run
 from trialstack.cli.request import check_request
+from trialstack.core import layout
 from trialstack.core.errors import cannot_write
-from trialstack.run.folder import EVALUATION
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -28,7 +28,7 @@ def main(config: DictConfig) -> None:
     evaluation = evaluate(classifier, restore.load_data(folder, config.data.root).test_samples.to(device))
     names = classifier.spec.class_names
     print(tables.evaluation_tables(evaluation, names))
-    values, picture = (folder / name for name in EVALUATION)
+    values, picture = folder / layout.EVALUATION, folder / layout.EVALUATION_PICTURE
     try:
         with replaced(values) as file:
             file.write_text(json.dumps(evaluation.primitives(names), indent=2) + "\n", encoding="utf-8")

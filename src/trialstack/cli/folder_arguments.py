@@ -6,6 +6,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack.core import layout
 from trialstack.core.errors import UserError
 from trialstack.core.rules import check_options
 from trialstack.run.folder import LISTED, composed, refuse_links
@@ -43,7 +44,7 @@ def in_place(arguments: list[str]) -> list[str]:
 
 
 def _check_writable(folder: Path) -> None:
-    for path in (folder, folder / ".hydra", folder / "checkpoints", folder / "train.log"):
+    for path in (folder, folder / layout.HYDRA, folder / layout.CHECKPOINTS, folder / layout.LOG):
         if path.exists() and not os.access(path, os.W_OK):
             raise UserError(f"cannot write {path}; make it writable, or copy {folder} and resume the copy")
 
@@ -71,6 +72,6 @@ def requested_sweep(config: DictConfig) -> Path:
         raise UserError("sweep=NAME is needed, of `python train.py -m sweep=NAME`; `ls -t outputs/sweeps` lists them")
     name = str(config.sweep)
     folder = Path(name) if "/" in name else Path("outputs/sweeps", name)
-    if not (folder / "sweep.json").exists():
+    if not (folder / layout.INDEX).exists():
         raise UserError(f"{folder} is no sweep: sweep.json is missing; `ls -t outputs/sweeps` lists the sweeps")
     return folder

@@ -8,6 +8,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from trialstack.core import layout
+
 
 def imported(name: str) -> Any:
     """Return what a dotted name leads to.
@@ -76,7 +78,7 @@ def _check(spec: ModuleSpec) -> None:
 
 
 def _has_runs(folder: Path) -> bool:
-    return (folder / ".hydra").exists() or any(folder.glob("*/.hydra"))
+    return (folder / layout.HYDRA).exists() or any(folder.glob(f"*/{layout.HYDRA}"))
 
 
 def _is_standard(path: Path) -> bool:

@@ -12,6 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.errors import UserError
 from trialstack.core.objective import improves
@@ -33,8 +34,8 @@ class Best:
     """
 
     def __init__(self, folder: Path, objective: str) -> None:
-        self.best = folder / "checkpoints" / "best.ckpt"
-        self.last = folder / "checkpoints" / "last.ckpt"
+        self.best = folder / layout.BEST
+        self.last = folder / layout.LAST
         self.objective = objective
         self.score: float | None = None
         self.epoch: int | None = None
@@ -153,7 +154,7 @@ def load(path: Path, mmap: bool = False) -> Any:
         opened(path).close()
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
-        if path.with_name("stack.ckpt").exists():
+        if path.with_name(layout.STACK.name).exists():
             folder = path.parent.parent
             raise UserError(
                 f"{path} does not exist yet: the trial trains in a stack, or was stopped there; the same sweep, or "

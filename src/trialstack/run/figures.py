@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trialstack.core.atomic_files import replaced
 from trialstack.run.evaluation import Evaluation
-from trialstack.run.history import Row
+from trialstack.run.metrics_csv import Row
 
 
 def save(figure: Figure, path: Path) -> None:

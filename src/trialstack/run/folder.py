@@ -10,15 +10,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from trialstack.core import untrusted
+from trialstack.core import layout, untrusted
 from trialstack.core.atomic_files import naming_the_folder, replaced
 from trialstack.core.errors import Interrupted, UserError
 
 LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
 """Where run folders are found."""
-
-EVALUATION = ("evaluation.json", "evaluation.png")
-"""What `evaluate.py` writes into a run folder."""
 
 _GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
 """That every run's config has."""
@@ -26,9 +23,9 @@ _GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
 
 def holds_run(folder: Path) -> bool:
     """Tell whether a run has begun in `folder`: one that was killed before its configs were whole has not."""
-    overrides = folder / ".hydra" / "overrides.yaml"  # the last of them
+    overrides = folder / layout.OVERRIDES  # the last of them
     whole = overrides.exists() and overrides.stat().st_size > 0
-    return whole or any((folder / name).exists() for name in ("checkpoints", "metrics.csv", "result.json"))
+    return whole or any((folder / path).exists() for path in (layout.CHECKPOINTS, layout.METRICS, layout.RESULT))
 
 
 def refuse_links(folder: Path) -> None:
@@ -37,10 +34,11 @@ def refuse_links(folder: Path) -> None:
     Raises:
         UserError: a symbolic link leads elsewhere.
     """
-    paths = [folder / name for name in ("train.log", "hparams.yaml", ".hydra", "checkpoints")]
+    written = (layout.LOG, layout.HYPERPARAMETERS, layout.HYDRA, layout.CHECKPOINTS)
+    paths = [folder / path for path in written]
     inner = [path for part in paths[2:] if part.is_dir() and not part.is_symlink() for path in part.iterdir()]
     for path in (*paths, *inner):
-        if path.is_symlink() and path.name != "stack.ckpt":  # of which stack_checkpoint knows
+        if path.is_symlink() and path.name != layout.STACK.name:  # of which stack_checkpoint knows
             raise UserError(
                 f"{path} is a symbolic link, and the run would write to {os.readlink(path)}; put the file itself there"
             )
@@ -53,10 +51,10 @@ def discard(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    log, kept = folder / "train.log", folder / "train.log.1"
+    log, kept = folder / layout.LOG, folder / layout.LOG_BEFORE
     if log.is_file() and not log.is_symlink():
         log.replace(kept)
-    (folder / "result.json").unlink(missing_ok=True)
+    (folder / layout.RESULT).unlink(missing_ok=True)
     for entry in list(os.scandir(folder)):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
@@ -70,7 +68,7 @@ def composed(folder: Path) -> DictConfig:
     Raises:
         UserError: `folder` is no run folder.
     """
-    file = folder / ".hydra" / "config.yaml"
+    file = folder / layout.CONFIG
     if not folder.exists():
         raise UserError(f"run folder {folder} does not exist; {LISTED}")
     if not folder.is_dir():
@@ -80,7 +78,7 @@ def composed(folder: Path) -> DictConfig:
     except FileNotFoundError:
         raise UserError(
             f"{folder} is a sweep; name one of its trials, such as {folder}/0"
-            if (folder / "sweep.json").exists()
+            if (folder / layout.INDEX).exists()
             else f"{folder} is no run folder: {file} is missing; {LISTED}"
         ) from None
     except untrusted.Damaged as problem:
@@ -99,16 +97,16 @@ def remember(folder: Path, config: DictConfig, overrides: Sequence[str] | None =
     config = config.copy()
     config.folder = "${hydra:runtime.output_dir}"
     config.resume = None
-    with replaced(folder / ".hydra" / "config.yaml") as temporary:
+    with replaced(folder / layout.CONFIG) as temporary:
         OmegaConf.save(config, temporary)
     if overrides is not None:
-        with replaced(folder / ".hydra" / "overrides.yaml") as temporary:
+        with replaced(folder / layout.OVERRIDES) as temporary:
             OmegaConf.save(list(overrides), temporary)
 
 
 def lock_folder(folder: Path) -> Path:
     """Return the folder that a process holds to train in `folder`: of a sweep's trial, the sweep's."""
-    return next((parent for parent in folder.absolute().parents if (parent / "sweep.json").exists()), folder)
+    return next((parent for parent in folder.absolute().parents if (parent / layout.INDEX).exists()), folder)
 
 
 @contextmanager
@@ -118,7 +116,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is training there.
     """
-    lock = FileLock(folder.absolute() / ".lock", is_singleton=True)
+    lock = FileLock(folder.absolute() / layout.LOCK, is_singleton=True)
     with naming_the_folder(Path(lock.lock_file)):
         try:
             lock.acquire(blocking=False)

@@ -1,6 +1,5 @@
 """What a run measured epoch by epoch: to the loggers, to metrics.csv, to the terminal, and into checkpoints."""
 
-import csv
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -11,17 +10,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
-from trialstack.core.atomic_files import replaced
+from trialstack.core import layout
 from trialstack.core.objective import direction, rounded
 from trialstack.engine.protocol import Measured
+from trialstack.run.metrics_csv import COLUMNS, METRICS, Row, write_rows
 from trialstack.run.timing import Account
 
 log = logging.getLogger(__name__)
 
-METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
-COLUMNS = (*METRICS, "lr")
 WIDTH = 80
-Row = dict[str, float]
 
 
 class History:
@@ -32,15 +29,12 @@ class History:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / "metrics.csv"
+        self.file = folder / layout.METRICS
         self.rows: list[Row] = []
         self.spent = 0.0
 
     def write(self) -> None:
-        with replaced(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", "step", *COLUMNS, "seconds"])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_rows(self.file, self.rows)
 
     @staticmethod
     def log(loggers: Sequence[Logger], row: Row) -> None:

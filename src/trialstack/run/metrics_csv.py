@@ -1,17 +1,33 @@
-"""`metrics.csv`, read back."""
+"""`metrics.csv`, written and read back."""
 
 import csv
 import math
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
+from trialstack.core.atomic_files import replaced
 from trialstack.core.untrusted import LARGEST, Damaged, text, warn
+
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
+COLUMNS = (*METRICS, "lr")
+
+Row = dict[str, float]
+"""An epoch: `epoch` (from 1), `step` (optimizer steps), `COLUMNS` that were measured, `seconds`."""
 
 _MOST = 2**26
 """Bytes; a row has about 100."""
 
 
-def read_rows(file: Path) -> list[dict[str, float]]:
+def write_rows(file: Path, rows: Sequence[Row]) -> None:
+    """Write epochs, as a whole or not at all."""
+    with replaced(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as part:
+        writer = csv.DictWriter(part, ["epoch", "step", *COLUMNS, "seconds"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(file: Path) -> list[Row]:
     """Return what was measured, an epoch a row; what is damaged is said, and left out.
 
     Every row has `step`, a whole number; losses may be NaN or infinite.
@@ -33,7 +49,7 @@ def read_rows(file: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _row(cells: dict[str, str]) -> dict[str, float]:
+def _row(cells: dict[str, str]) -> Row:
     """Return the numbers of a row, without cells that are empty; of one too short, cells are None.
 
     Raises:

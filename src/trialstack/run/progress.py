@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from trialstack.engine.protocol import Measured
-from trialstack.run.history import METRICS
+from trialstack.run.metrics_csv import METRICS
 
 
 class EpochBar(ProgressBar):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from trialstack.core import layout
 from trialstack.core.build import build
 from trialstack.core.errors import UserError
 from trialstack.data.datamodule import ImageDataModule
@@ -36,7 +37,7 @@ def best_classifier(folder: Path) -> Classifier:
     Raises:
         UserError: as `load_classifier`.
     """
-    return load_classifier(folder / "checkpoints" / "best.ckpt")
+    return load_classifier(folder / layout.BEST)
 
 
 def load_data(folder: Path, root: str | None) -> ImageDataModule:

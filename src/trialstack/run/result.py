@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.untrusted import Damaged, json_fields, warn
 from trialstack.run.status import Status
@@ -61,7 +62,7 @@ class Result:
     @classmethod
     def read(cls, folder: Path) -> "Result | None":
         """Return the result in a run folder, or None if there is none, or one that is damaged, which is said."""
-        file = folder / "result.json"
+        file = folder / layout.RESULT
         types = {item.name: item.type for item in fields(cls)} | {"status": str, "metrics": dict[str, float | None]}
         try:
             values = json_fields(file, types, _MOST)
@@ -82,7 +83,7 @@ class Result:
         """Write `result.json`, which stays valid JSON: a number that is not finite becomes null."""
         values = asdict(self)
         values["metrics"] = {name: x if math.isfinite(x) else None for name, x in self.metrics.items()}
-        with replaced(folder / "result.json") as temporary:
+        with replaced(folder / layout.RESULT) as temporary:
             temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

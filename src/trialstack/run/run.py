@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
+from trialstack.core import layout
 from trialstack.core.build import build_all, check_all
 from trialstack.core.errors import UserError
 from trialstack.core.objective import rounded
@@ -18,8 +19,9 @@ from trialstack.engine.eager import Classifier
 from trialstack.run import figures, loggers, tables, tensorboard
 from trialstack.run.checkpoints import Best, read_checkpoint
 from trialstack.run.evaluation import evaluate
-from trialstack.run.folder import EVALUATION, composed, remember
-from trialstack.run.history import METRICS, History, line
+from trialstack.run.folder import composed, remember
+from trialstack.run.history import History, line
+from trialstack.run.metrics_csv import METRICS
 from trialstack.run.quiet import is_main_process
 from trialstack.run.restore import load_classifier
 from trialstack.run.result import Result, git_commit, versions
@@ -117,8 +119,8 @@ class Run:
 
     def forget_evaluation(self) -> None:
         """Remove what `evaluate.py` has written: when the run trains on, it is of other weights."""
-        for name in EVALUATION:
-            (self.folder / name).unlink(missing_ok=True)
+        for file in (layout.EVALUATION, layout.EVALUATION_PICTURE):
+            (self.folder / file).unlink(missing_ok=True)
 
     @cached_property
     def config_text(self) -> str:
@@ -191,7 +193,7 @@ class Run:
                 tensorboard.add_pictures(self.loggers, best, test, images, step)
             if rows and pictures:
                 figures.save(
-                    figures.history_figure(rows, self.best.epoch, self.folder.name), self.folder / "history.png"
+                    figures.history_figure(rows, self.best.epoch, self.folder.name), self.folder / layout.CURVES
                 )
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
             elif test is not None:

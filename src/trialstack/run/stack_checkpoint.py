@@ -18,6 +18,7 @@ from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
+from trialstack.core import layout
 from trialstack.core.errors import UserError, reason
 from trialstack.core.inside import is_inside
 from trialstack.engine.stacked import StackedClassifier
@@ -202,7 +203,7 @@ class StackFile:
         best = stack["best"] if best is None else best
         for position, folder in self.members.items():
             callbacks, state = stack["callbacks"][position], best[position]
-            last_file, best_file = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+            last_file, best_file = (folder / file for file in (layout.LAST, layout.BEST))
             goes_on = position not in self.diverged and position not in diverged
             last = stack["ended"].get(position) or content | states[position] | {"callbacks": callbacks | timers}
             if goes_on:
@@ -235,7 +236,7 @@ def remove_links(folders: Iterable[Path]) -> None:
     for folder in folders:
         if _file(folder).is_symlink():
             _file(folder).unlink()
-        _remove_if_empty(folder / "checkpoints")
+        _remove_if_empty(folder / layout.CHECKPOINTS)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -244,7 +245,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _file(folder: Path) -> Path:
-    return folder / "checkpoints" / "stack.ckpt"
+    return folder / layout.STACK
 
 
 def _target(link: Path) -> Path | None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from trialstack.core.objective import rounded
 from trialstack.engine.eager import Classifier
 from trialstack.run.evaluation import Evaluation
-from trialstack.run.history import Row
+from trialstack.run.metrics_csv import Row
 
 WIDTH = 100
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import remove_parts
 from trialstack.core.load import LOAD
 from trialstack.data.cache import Datasets
@@ -53,7 +54,7 @@ def train(
         for folder in dict.fromkeys(map(lock_folder, (trial.folder for trial in trials))):
             locks.enter_context(locked(folder) if is_main_process() else nullcontext())
         for trial in trials if is_main_process() else ():
-            for part in (trial.folder, trial.folder / ".hydra", trial.folder / "checkpoints"):
+            for part in (trial.folder, trial.folder / layout.HYDRA, trial.folder / layout.CHECKPOINTS):
                 remove_parts(part)
         locks.enter_context(_denormals_flushed())
         cores = locks.enter_context(waiting_by_load(LOAD))

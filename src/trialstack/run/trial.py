@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from trialstack.core import untrusted
+from trialstack.core import layout, untrusted
 from trialstack.core.clock import STARTED
 from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
@@ -146,7 +146,7 @@ def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str
 
 def _overrides(folder: Path) -> tuple[str, ...]:
     """What the command line of the run in `folder` changed."""
-    file = folder / ".hydra" / "overrides.yaml"
+    file = folder / layout.OVERRIDES
     try:
         overrides = OmegaConf.to_container(untrusted.config(file))
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.errors import UserError
 from trialstack.core.identity import content
@@ -14,7 +15,7 @@ from trialstack.core.inside import is_inside
 from trialstack.core.objective import OBJECTIVES
 from trialstack.core.untrusted import Damaged, fields, json_fields
 
-FILES = ("sweep.json", "multirun.yaml", "leaderboard.csv", "leaderboard.md", "sweep.png", "tensorboard")
+FILES = (layout.INDEX.name, "multirun.yaml", "leaderboard.csv", "leaderboard.md", "sweep.png", "tensorboard")
 """What a sweep writes into its folder besides its trials: where `sweep.json` is, they are its own."""
 
 _TYPES = {"objective": str, "common": dict[str, Any], "trials": dict[str, Any]}
@@ -67,7 +68,7 @@ class SweepIndex:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.file = folder / "sweep.json"
+        self.file = folder / layout.INDEX
         self.objective = ""
         self.trials: dict[str, Indexed] = {}
 

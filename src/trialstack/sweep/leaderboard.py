@@ -13,6 +13,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.identity import shown
 from trialstack.core.objective import direction, improves, rounded
@@ -51,7 +52,7 @@ class Entry:
         """Return the entry of the trial in `folder / name`."""
         result = Result.read(folder / name)
         if result is None:
-            best = _best(folder / name / "metrics.csv", objective)
+            best = _best(folder / name / layout.METRICS, objective)
             return cls(name, trial, "waiting" if best is None else "unfinished", best)
         seconds = result.seconds.get("total")
         share = None if seconds is None else seconds / result.stack_size + result.seconds.get("earlier", 0.0)

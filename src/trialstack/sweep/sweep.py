@@ -16,6 +16,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import remove_parts, replaced
 from trialstack.core.errors import CannotWrite, Interrupted, TrialsFailed, UserError, cannot_write, reason
 from trialstack.core.hydra_internals import JobReturn, JobStatus, outcome
@@ -61,7 +62,7 @@ class Member:
     @property
     def goes_on(self) -> bool:
         """Whether it was stopped after an epoch."""
-        there = (self.job.folder / "checkpoints" / name for name in ("last.ckpt", "stack.ckpt"))
+        there = (self.job.folder / file for file in (layout.LAST, layout.STACK))
         return self.before == Status.INTERRUPTED and any(file.exists() for file in there)
 
 
@@ -234,7 +235,7 @@ class Sweep:
         from trialstack.run.stack_checkpoint import remove_if_done
 
         for member in self.members:
-            if member.kept and os.path.lexists(member.job.folder / "checkpoints" / "stack.ckpt"):
+            if member.kept and os.path.lexists(member.job.folder / layout.STACK):
                 remove_if_done(member.job.folder)
 
     def _train_together(self, together: Sequence[Member], bar: Any, datasets: Any) -> None:

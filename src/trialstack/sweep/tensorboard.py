@@ -13,6 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from trialstack.core import layout
 from trialstack.core.identity import shown
 from trialstack.core.objective import OBJECTIVES
 from trialstack.run.metrics_csv import read_rows
@@ -46,7 +47,7 @@ def _means(folder: Path, row: Row) -> Iterator[Event]:
     steps: dict[int, list[Mapping[str, float]]] = {}
     for entry in row.entries:
         if entry.status != Status.DIVERGED:
-            for measured in read_rows(folder / entry.name / "metrics.csv"):
+            for measured in read_rows(folder / entry.name / layout.METRICS):
                 steps.setdefault(int(measured["step"]), []).append(measured)
     for step, rows in sorted(steps.items()):
         means = {tag: fmean(there) for tag in OBJECTIVES if (there := [row[tag] for row in rows if tag in row])}

@@ -17,12 +17,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from trialstack.core import layout
 from trialstack.core.errors import Interrupted, UserError
 from trialstack.core.rules import check, resolved
 from trialstack.run.checkpoints import read_checkpoint
 from trialstack.run.folder import composed
-from trialstack.run.history import METRICS
-from trialstack.run.metrics_csv import read_rows
+from trialstack.run.metrics_csv import METRICS, read_rows
 from trialstack.run.result import Result
 from trialstack.run.train import train
 from trialstack.run.trial import Trial
@@ -139,7 +139,7 @@ def _next(rate: float, precision: str) -> float:
 
 def _weights_differ(folder: Path, other: Path) -> float:
     """The norm of the difference of the last weights, relative to their norm; 0 if there are none."""
-    file, other_file = (there / "checkpoints" / "last.ckpt" for there in (folder, other))
+    file, other_file = (there / layout.LAST for there in (folder, other))
     if not file.exists() and not other_file.exists():
         return 0.0
     weights, others = (_flat(read_checkpoint(checkpoint)["state_dict"]) for checkpoint in (file, other_file))
@@ -152,7 +152,7 @@ def _flat(state: Mapping[str, Tensor]) -> Tensor:
 
 def _metrics_differ(folder: Path, other: Path) -> list[float]:
     """By epoch, the largest difference of a loss or an accuracy up to there; of epochs that one lacks, infinite."""
-    rows, other_rows = (read_rows(there / "metrics.csv") for there in (folder, other))
+    rows, other_rows = (read_rows(there / layout.METRICS) for there in (folder, other))
     missing: dict[str, float] = {}
     changes = [
         max(abs(row.get(name, math.inf) - others.get(name, math.inf)) for name in METRICS if name in {*row, *others})
