@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from trialstack.cli.command import exit_codes, run, together
-from trialstack.cli.folder_arguments import in_place
+from trialstack.cli.folder_arguments import resume_in_place
 from trialstack.run.folder import resumable
 from trialstack.run.status import Status
 from trialstack.run.trial import composed_trial
@@ -31,4 +31,4 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    run(main, in_place)
+    run(main, resume_in_place)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tests.conftest import ROOT
 
 PRIVATE = ("hydra._internal", "hydra.core.utils")
-ALLOWED = ROOT / "src/trialstack/hydra_internals.py"
+ALLOWED = ROOT / "src/trialstack/core/hydra_internals.py"
 PRERELEASE = Path(os.environ.get("HYDRA_PRERELEASE", f"{sys.prefix}/hydra-prerelease")).absolute()
 SOURCES = [*ROOT.glob("*.py"), *ROOT.glob("src/**/*.py")]
 

@@ -21,7 +21,7 @@ from trialstack.core.interruption import PATIENCE, Interruption
 Command = Callable[..., Ended]
 QUICK = ("model.hidden=[8]", "trainer.max_epochs=2", "callbacks=none", "logger=none")
 MOMENTS = {
-    "importing": "trialstack.training:quiet",
+    "importing": "trialstack.run.train:quiet",
     "reading the data": "trialstack.data.cache:Datasets.load",
     "training": "trialstack.run.timing:Account.on_train_epoch_start",
     "after an epoch": "trialstack.run.history:History.write",

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from tests.conftest import Ended
 from trialstack.core.errors import UserError
 from trialstack.core.untrusted import Damaged, conforms, text
-from trialstack.run.folder import composed, remember
+from trialstack.run.folder import read_config, write_config
 from trialstack.run.metrics_csv import read_rows
 from trialstack.run.result import Result
 from trialstack.run.status import Status
@@ -236,13 +236,13 @@ def test_a_config_that_is_no_runs_is_one_line(content: bytes | Callable[[Path], 
     Path("run/.hydra").mkdir(parents=True)
     put(Path("run/.hydra/config.yaml"), content)
     with pytest.raises(UserError, match=r"run/\.hydra/config\.yaml ") as caught:
-        composed(Path("run"))
+        read_config(Path("run"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [BOMB.encode(), b"{a: 1}", b"[[1]]", os.mkfifo])
 def test_overrides_that_are_no_runs_are_one_line(content: bytes | Callable[[Path], None], command: Command) -> None:
-    remember(Path("run"), OmegaConf.create({group: {} for group in GROUPS}), [])
+    write_config(Path("run"), OmegaConf.create({group: {} for group in GROUPS}), [])
     put(Path("run/.hydra/overrides.yaml"), content)
     ended = command("train.py", "resume=run")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err

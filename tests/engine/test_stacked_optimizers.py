@@ -55,7 +55,7 @@ def by_stack(optimizer: Any, weights: Tensor, rates_KS: np.ndarray[Any, Any]) ->
             for step in optimizer.steps(chunk):
                 gradient = gradients(weights) * step.scale
                 keep = optimizer.begin(step)
-                optimizer.into.mul_(keep).add_(gradient)
+                optimizer.accumulator.mul_(keep).add_(gradient)
                 optimizer.end(step)
 
 

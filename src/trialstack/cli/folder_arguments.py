@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.core import layout
 from trialstack.core.errors import UserError
 from trialstack.core.rules import check_options
-from trialstack.run.folder import LISTED, composed, refuse_links
+from trialstack.run.folder import LISTED, read_config, refuse_links
 
 
-def in_place(arguments: list[str]) -> list[str]:
+def resume_in_place(arguments: list[str]) -> list[str]:
     """Point Hydra at the folder of `resume=FOLDER`, if the command line has it, and keep the files there.
 
     Raises:
@@ -28,7 +28,7 @@ def in_place(arguments: list[str]) -> list[str]:
     if override.is_sweep_override():
         raise UserError(f"resume=FOLDER continues one run, got {resume}; run the command once for each")
     folder = Path(str(override.value()))
-    composed(folder)
+    read_config(folder)
     refuse_links(folder)
     _check_writable(folder)
     for argument in arguments:
@@ -58,7 +58,7 @@ def requested_run(config: DictConfig, key: str = "run") -> Path:
     if OmegaConf.is_missing(config, key):
         raise UserError(f"{key}=FOLDER is needed, a folder that `python train.py` made; {LISTED}")
     folder = Path(str(config[key]))
-    composed(folder)
+    read_config(folder)
     return folder
 
 

@@ -83,7 +83,7 @@ class Stack:
         for index, network in enumerate(networks):
             self.write(self.parameters, index, [parameter.detach() for parameter in network.parameters()])
         self.optimizer = build_optimizer(optimizers, self.parameters)
-        self.into = self.views(self.optimizer.into)
+        self.accumulator = self.views(self.optimizer.accumulator)
         self.table_QKS = torch.empty(0)
         self.classes_C1 = torch.arange(self.widths[-1], device=device).unsqueeze(1)
         self.train_totals, self.val_totals = (Totals(self.size, self.parameters) for _ in range(2))
@@ -249,7 +249,7 @@ class Stack:
             delta = self.activate_backward(delta, before, after)
             gradients.append((inputs, delta))
         keep = self.optimizer.begin(step)
-        for (weights, bias), (inputs, delta) in zip(self.into, reversed(gradients), strict=True):
+        for (weights, bias), (inputs, delta) in zip(self.accumulator, reversed(gradients), strict=True):
             self.accumulate(weights, inputs.mT, delta, beta=keep)
             self.accumulate(bias, ones, delta, beta=keep)
         self.optimizer.end(step)

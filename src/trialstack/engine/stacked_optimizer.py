@@ -1,7 +1,7 @@
 """What an optimizer of a stack is: torch.optim's update, with settings of its own for every trial, without autograd.
 
-The stack accumulates the products that gradients are made of into `into`, after multiplying what is there by what
-`begin` returns. So plain SGD updates its weights in that very product.
+The stack adds the products that gradients are made of to `accumulator`, after multiplying what is there by what `begin`
+returns. So plain SGD updates its weights in that very product.
 
 Shapes: S trials in a stack, P parameters of a trial, K optimizer steps in a chunk, Q numbers that a step needs. The
 parameters of all trials are one tensor [S, 1, P], or [1, P] of a single trial.
@@ -40,19 +40,19 @@ N = TypeVar("N", bound=Numbers)
 class StackedOptimizer(ABC, Generic[N]):
     """The update of one of torch.optim's classes, for all trials at once.
 
-    An epoch is one `table`; a chunk of it `steps`; each of those `begin`, the accumulation into `into`, and `end`.
+    An epoch is one `table`; a chunk of it `steps`; each of those `begin`, products added to `accumulator`, and `end`.
 
     Attributes:
         of: the class in torch.optim.
         arguments: of that class that are understood.
         weights: all trials' parameters.
-        into: where gradients are accumulated.
+        accumulator: where gradients are accumulated.
         state: what goes into checkpoints, by torch.optim's names, each shaped as the parameters.
     """
 
     of: ClassVar[type[torch.optim.Optimizer]]
     arguments: ClassVar[frozenset[str]]
-    into: Tensor
+    accumulator: Tensor
     state: dict[str, Tensor]
 
     def __init__(self, settings: Settings, weights: Tensor) -> None:
@@ -85,7 +85,7 @@ class StackedOptimizer(ABC, Generic[N]):
 
     @abstractmethod
     def begin(self, step: N) -> float:
-        """Return what is left of `into` when gradients are added."""
+        """Return what is left of `accumulator` when gradients are added."""
 
     @abstractmethod
     def end(self, step: N) -> None:

@@ -62,7 +62,7 @@ def discard(folder: Path) -> None:
             os.unlink(entry.path)
 
 
-def composed(folder: Path) -> DictConfig:
+def read_config(folder: Path) -> DictConfig:
     """Return the config that the run in `folder` was composed from, its interpolations unresolved.
 
     Raises:
@@ -92,7 +92,7 @@ def _is_group(config: DictConfig, key: str) -> bool:
     return isinstance(OmegaConf.select(config, key, throw_on_resolution_failure=False), DictConfig)
 
 
-def remember(folder: Path, config: DictConfig, overrides: Sequence[str] | None = None) -> None:
+def write_config(folder: Path, config: DictConfig, overrides: Sequence[str] | None = None) -> None:
     """Make `config` the one that the run in `folder` goes on with, and of a new run `overrides` what it came from."""
     config = config.copy()
     config.folder = "${hydra:runtime.output_dir}"

@@ -10,7 +10,7 @@ from trialstack.core.errors import UserError
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.eager import Classifier
 from trialstack.run.checkpoints import read_checkpoint
-from trialstack.run.folder import composed
+from trialstack.run.folder import read_config
 
 
 def load_classifier(checkpoint: Path) -> Classifier:
@@ -50,7 +50,7 @@ def load_data(folder: Path, root: str | None) -> ImageDataModule:
     Raises:
         UserError: it is not there.
     """
-    settings = OmegaConf.to_container(composed(folder).data, resolve=True)
+    settings = OmegaConf.to_container(read_config(folder).data, resolve=True)
     assert isinstance(settings, dict)
     values = {str(key): value for key, value in settings.items()} | {"augment": None}
     data = build("data", values | ({"root": root} if root is not None else {}), ImageDataModule)

@@ -19,7 +19,7 @@ from trialstack.engine.eager import Classifier
 from trialstack.run import figures, loggers, tables, tensorboard
 from trialstack.run.checkpoints import Best, read_checkpoint
 from trialstack.run.evaluation import evaluate
-from trialstack.run.folder import composed, remember
+from trialstack.run.folder import read_config, write_config
 from trialstack.run.history import History, line
 from trialstack.run.metrics_csv import METRICS
 from trialstack.run.quiet import is_main_process
@@ -80,7 +80,7 @@ class Run:
             self.go_on(read_checkpoint(self.best.last))
         if not is_main_process():
             return True
-        saved = composed(self.folder)
+        saved = read_config(self.folder)
         changed = saved.trainer != self.config["trainer"]
         if result is not None and result.status == Status.COMPLETED and not changed:
             log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
@@ -89,7 +89,7 @@ class Run:
         if changed:
             self.ended = None
             saved.trainer = self.config["trainer"]
-            remember(self.folder, saved)
+            write_config(self.folder, saved)
         return True
 
     def go_on(self, checkpoint: dict[str, Any], stack: StackFile | None = None, position: int = 0) -> None:

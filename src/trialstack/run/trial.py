@@ -19,7 +19,7 @@ from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
 from trialstack.core.rules import TOP_KEYS, check, check_folder, resolved
 from trialstack.core.schedules import SCHEDULES
-from trialstack.run.folder import composed, holds_run, lock_folder, refuse_links, remember
+from trialstack.run.folder import holds_run, lock_folder, read_config, refuse_links, write_config
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     values = _checked(config, folder)
     if holds_run(folder):
         raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
-    remember(folder, config, overrides)
+    write_config(folder, config, overrides)
     return Trial(values, folder, tuple(overrides))
 
 
@@ -76,7 +76,7 @@ def resume_trial(folder: Path) -> Trial:
     Raises:
         UserError: `folder` is no run folder.
     """
-    config = composed(folder)
+    config = read_config(folder)
     refuse_links(folder)
     return Trial(_checked(config, folder, resume=True), folder, resume=True)
 
@@ -161,7 +161,7 @@ def _overrides(folder: Path) -> tuple[str, ...]:
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
     """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
     folder = Path(str(config.resume))
-    saved = composed(folder)
+    saved = read_config(folder)
     before = _overrides(folder)
     before_trainer = saved.trainer.copy()
     for override in overrides:

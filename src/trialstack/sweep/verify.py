@@ -21,7 +21,7 @@ from trialstack.core import layout
 from trialstack.core.errors import Interrupted, UserError
 from trialstack.core.rules import check, resolved
 from trialstack.run.checkpoints import read_checkpoint
-from trialstack.run.folder import composed
+from trialstack.run.folder import read_config
 from trialstack.run.metrics_csv import METRICS, read_rows
 from trialstack.run.result import Result
 from trialstack.run.train import train
@@ -87,7 +87,7 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     Raises:
         UserError: it is no run folder, or the run has not ended.
     """
-    config, result = composed(folder), Result.read(folder)
+    config, result = read_config(folder), Result.read(folder)
     if result is None or not result.status.is_final:
         status = "no result.json" if result is None else result.status
         raise UserError(f"a trial that has ended is needed, got {os.path.relpath(folder)} ({status}); train it first")

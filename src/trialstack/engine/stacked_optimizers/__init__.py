@@ -29,7 +29,7 @@ def build_optimizer(settings: Settings, weights: Tensor) -> StackedOptimizer[Any
 def tensors_per_parameter(settings: Settings) -> int:
     """Return how many numbers an optimizer keeps for each parameter, itself included."""
     one = build_optimizer(settings, torch.zeros(len(settings), 1, 1))
-    kept = (one.weights, one.into, *one.state.values())
+    kept = (one.weights, one.accumulator, *one.state.values())
     return len({tensor.data_ptr() for tensor in kept})
 
 

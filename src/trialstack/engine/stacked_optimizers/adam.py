@@ -41,10 +41,10 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
 
     def __init__(self, settings: Settings, weights: Tensor) -> None:
         super().__init__(settings, weights)
-        self.into = torch.zeros_like(weights)
+        self.accumulator = torch.zeros_like(weights)
         self.state = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
         self.fused = weights.device.type == "cpu"
-        every = (weights, self.into, *self.state.values())
+        every = (weights, self.accumulator, *self.state.values())
         self.trials = [tuple([part] for part in parts) for parts in zip(*(t.unbind() for t in every), strict=True)]
 
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:
@@ -91,7 +91,7 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
             )  # fmt: skip
 
     def _end_formula(self, step: FormulaNumbers) -> None:
-        gradient, exp_avg, exp_avg_sq = self.into, self.state["exp_avg"], self.state["exp_avg_sq"]
+        gradient, exp_avg, exp_avg_sq = self.accumulator, self.state["exp_avg"], self.state["exp_avg_sq"]
         if self.decoupled:
             self.weights.mul_(step.decay)
         elif self.decays:

@@ -33,7 +33,7 @@ class SGD(StackedOptimizer[SGDNumbers]):
         self.nesterov = bool(settings[0]["nesterov"])
         self.state = {"momentum_buffer": torch.zeros_like(weights)} if self.momentum.any() else {}
         self.buffer = self.state.get("momentum_buffer", weights)
-        self.into = torch.zeros_like(weights) if self.nesterov else self.buffer
+        self.accumulator = torch.zeros_like(weights) if self.nesterov else self.buffer
 
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:
         scale = np.ones_like(rates_KS) if self.state else -rates_KS
@@ -64,7 +64,7 @@ class SGD(StackedOptimizer[SGDNumbers]):
             add_scaled(self.weights, self.buffer, step.negative_rate)
             return
         if self.decays:
-            add_scaled(self.into, self.weights, step.decay)
-        self.buffer.mul_(step.momentum).add_(self.into)
-        add_scaled(self.weights, self.into, step.negative_rate)
+            add_scaled(self.accumulator, self.weights, step.decay)
+        self.buffer.mul_(step.momentum).add_(self.accumulator)
+        add_scaled(self.weights, self.accumulator, step.negative_rate)
         add_scaled(self.weights, self.buffer, step.negative_rate_momentum)
