@@ -21,7 +21,7 @@ from trialstack.sweep.sweep import sweep
 @exit_codes
 def main(config: DictConfig) -> float:
     trial = composed_trial(config)
-    with resumable(trial.folder):
+    with resumable(trial.folder, is_new=not trial.resume):
         from trialstack.run.train import train  # torch, from here on
 
         [result] = train([trial])

@@ -23,6 +23,13 @@ def main(config: DictConfig) -> None:
     print(f"{folder}: {in_stack} in a stack of {found.stack_size}, {alone} alone")
     for compared in (found.weights, found.metrics):
         print(f"{compared.name} differ by {compared.difference:.2e} at most; bound: {compared.bound:.2e}")
+    if len(set(found.epochs)) > 1:
+        print("it ended after epoch {} in its stack, after epoch {} alone".format(*found.epochs))
+    if len(set(found.epochs)) > 1 and found.decided_by_rounding:
+        print(
+            "rounding decides when this trial ends, so it cannot be compared; trainer.precision=64-true would show more"
+        )
+        sys.exit(1)
     if not found.holds:
         print("more than rounding: this is a defect, or the code or data has changed")
         sys.exit(1)

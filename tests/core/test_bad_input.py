@@ -193,6 +193,10 @@ def test_a_bad_value_is_one_line_and_exit_code_2_and_leaves_nothing(
         (["-m", "seed=1,2", "+compile=true"], "nothing reads compile"),
         (["-m", "+trainer.profiler=simple,nonsense"], "profiler"),
         (["-m", "data.val_size=300,1500"], "data.val_size < 1500 must hold"),
+        (["retry=diverged"], "retry=diverged is for sweeps, got a single run; add -m"),
+        (["on_error=stop"], "on_error=stop is for sweeps, got a single run; add -m"),
+        (["data=fashion", "data.root=nowhere", "data.download=false"], "Fashion-MNIST is not in nowhere/FashionMNIST"),
+        (["-m", "data=mnist", "seed=1,2", "data.root=nowhere", "data.download=false"], "MNIST is not in nowhere/"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -275,6 +279,7 @@ def test_a_model_that_does_not_fit_the_data(
     ended = command("train.py", "--config-dir", "myconf", "model=mine")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
     assert message in ended.err
+    assert not list(Path("outputs/runs").iterdir())
 
 
 def test_a_config_file_that_is_no_yaml(command: Command) -> None:

@@ -37,6 +37,18 @@ def test_a_new_sweep_does_not_take_over_what_lies_in_its_folder(name: str, comma
     assert not Path("proj/0").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["events.out.tfevents.1.other.1.0", "evaluation.json", "history.png", "train.log", ".hydra/mine.yaml", "notes/a"],
+)
+def test_a_new_run_does_not_take_over_what_lies_in_its_folder(name: str, command: Command) -> None:
+    Path("proj", name).parent.mkdir(parents=True)
+    Path("proj", name).write_text("years of work")
+    ended = command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=proj")
+    assert is_one_line(ended, " is there, and of no run; a run needs a folder of its own")
+    assert [path.read_text() for path in Path("proj").rglob("*") if path.is_file()] == ["years of work"]
+
+
 def test_a_sweep_does_not_write_its_config_through_a_link(command: Command) -> None:
     Path("precious.yaml").write_text("mine")
     FOLDER.mkdir(parents=True)

@@ -124,3 +124,17 @@ def test_the_best_row_is_the_darkest_line(tmp_path: Path) -> None:
     brightness = np.asarray(lines.get_colors())[:, :3] @ [0.3, 0.6, 0.1]
     assert brightness[-1] == min(brightness) < 0.3
     assert max(brightness) < 0.8
+
+
+def test_what_the_axis_shows_is_written_in_full(tmp_path: Path) -> None:
+    seeds = {0.1: 4, 0.2: 2}  # of which means have intervals and ranges
+    trials = [
+        ({"optimizer.lr": lr, "seed": seed}, 0.8 + seed / 100) for lr, count in seeds.items() for seed in range(count)
+    ]
+    drawn = figure(tmp_path, trials)
+    FigureCanvasAgg(drawn).draw()
+    name = drawn.axes[0].yaxis.get_label()
+    assert "interval or range of two" in name.get_text()
+    shown, whole = name.get_window_extent(), drawn.bbox
+    assert whole.y0 <= shown.y0 < shown.y1 <= whole.y1
+    assert whole.x0 <= shown.x0

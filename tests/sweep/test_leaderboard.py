@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trialstack.core.objective import rounded
 from trialstack.sweep.index import Indexed, SweepIndex
-from trialstack.sweep.leaderboard import Leaderboard
+from trialstack.sweep.leaderboard import Entry, Leaderboard
 
 
 def board(folder: Path, *scores: float, objective: str = "val/acc") -> tuple[str, dict[str, str]]:
@@ -57,3 +57,10 @@ def test_of_one_seed_the_score_is_shown(tmp_path: Path) -> None:
 def test_scores_are_short(score: float, text: str) -> None:
     assert rounded(score) == text
     assert len(text) <= 7
+
+
+def test_a_trial_has_begun_once_its_folder_is_there(tmp_path: Path) -> None:
+    (tmp_path / "0/.hydra").mkdir(parents=True)
+    trial = Indexed({"seed": 1}, {}, [])
+    statuses = [Entry.read(tmp_path, name, trial, "val/acc").status for name in ("0", "1")]
+    assert statuses == ["unfinished", "waiting"]

@@ -208,7 +208,7 @@ def test_no_launcher_writes_over_the_trials_of_a_sweep(launcher: str, command: C
     [
         (("-m", "sweep=a,b"), "sweep must be the same in all trials, got a, b; "),
         (("-m", "objective=val/loss,val/acc"), "objective must be the same in all trials, got val/loss, val/acc; "),
-        (("sweep=a",), "sweep=a names a sweep, got a single run; add -m"),
+        (("sweep=a",), "sweep=a is for sweeps, got a single run; add -m"),
         (("-m", "seed=1,2", "dry_run=true", "hydra/launcher=basic"), "dry_run=true plans for hydra/launcher=stacked"),
         (("-m", "resume=outputs/a,outputs/b"), "resume=FOLDER continues one run, got resume=outputs/a,outputs/b; "),
         (("resume=outputs/sweeps/x",), "outputs/sweeps/x is a sweep; name one of its trials, such as outputs/sweeps/x"),

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.cli.command import AT_END, end, unwritable
 from trialstack.core.errors import UserError
 from trialstack.core.rules import check, check_folder, resolved
-from trialstack.run.folder import holds_run, locked, refuse_links
+from trialstack.run.folder import holds_run, locked, refuse_links, refuse_others
 
 
 class ClaimFolder(Callback):
@@ -50,10 +50,10 @@ class ClaimFolder(Callback):
 
 
 def _claim(folder: Path) -> None:
-    """Hold `folder` until the command ends, if no run is there.
+    """Hold `folder` until the command ends, if it is free.
 
     Raises:
-        UserError: it holds a run, or is used by another process.
+        UserError: it holds a run or something else, or is used by another process.
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,7 @@ def _claim(folder: Path) -> None:
             f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER starts another"
         )
     refuse_links(folder)
+    refuse_others(folder)
 
 
 def _check_job(config: DictConfig, folder: Path) -> None:
@@ -74,8 +75,9 @@ def _check_job(config: DictConfig, folder: Path) -> None:
         check(values)
         if values.get("dry_run"):
             raise UserError("dry_run=true must be on the command line, got it from a config file; remove it there")
-        if values.get("sweep") is not None:
-            raise UserError(f"sweep={values['sweep']} names a sweep, got a single run; add -m, or leave it out")
+        for key, unset in (("sweep", None), ("retry", None), ("on_error", "continue")):
+            if values.get(key, unset) != unset:
+                raise UserError(f"{key}={values[key]} is for sweeps, got a single run; add -m, or leave it out")
         from trialstack.run.rehearsal import rehearse  # torch, from here on
 
         rehearse([values])

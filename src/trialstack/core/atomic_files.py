@@ -70,6 +70,11 @@ def _part(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
+def is_part(path: Path) -> bool:
+    """Tell whether a file is what a process was writing, or a killed one left half written."""
+    return _PART.fullmatch(path.name) is not None
+
+
 def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
     """Remove what a killed process left half written in `folder`, which nobody else may be writing to.
 

@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 
 from trialstack.core.errors import UserError, quoted
 
+LIKE = 0.6
+"""How much a key outside of groups must be like another to be taken for it, from 0 to 1."""
+
 _REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*(?=[.}\[])")
 """The first part of a key in an interpolation; a resolver's name is followed by a colon."""
 
@@ -30,6 +33,8 @@ def check_read(keys: Mapping[str, Any], read: Collection[str], prefix: str = "",
             path, inner = next(_leaves(key, value))
             names = [name for name in read if not name.endswith("_target_")]
             nearest = max(names, key=lambda name: _likeness(path, name), default=None)
+            if nearest is not None and not prefix and _likeness(path, nearest) < LIKE:
+                nearest = None
             instead = "" if nearest is None else f", or use {prefix}{nearest}, the nearest key that is read"
             raise UserError(f"{who} {prefix}{path}, got {quoted(inner)}; leave it out{instead}")
 

@@ -65,6 +65,13 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self.spec: ImageSpec | None = None
 
+    def prepare_data(self) -> None:
+        """Have the dataset's files there, before anything is written of a run.
+
+        Raises:
+            UserError: they are missing or damaged, and cannot be had.
+        """
+
     def read(self) -> Arrays:
         """Return the whole dataset; called once."""
         raise NotImplementedError
@@ -158,6 +165,9 @@ class _IdxDataModule(ImageDataModule):
         super().__init__(batch_size, val_size, normalize, augment, seed)
         self.root = Path(root).expanduser()
         self.download = download
+
+    def prepare_data(self) -> None:
+        self.read()
 
     def read(self) -> Arrays:
         folder = self.root / self.source.__name__ / "raw"

@@ -4,18 +4,21 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout, untrusted
-from trialstack.core.atomic_files import naming_the_folder, replaced
-from trialstack.core.errors import Interrupted, UserError
+from trialstack.core.atomic_files import is_part, naming_the_folder, replaced
+from trialstack.core.errors import CannotWrite, Interrupted, UserError
+from trialstack.run.result import Result
 
 LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest first"
 """Where run folders are found."""
+
+_CONFIGS = (layout.CONFIG, layout.OVERRIDES, layout.HYDRA / "hydra.yaml")
 
 _GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
 """That every run's config has."""
@@ -26,6 +29,38 @@ def holds_run(folder: Path) -> bool:
     overrides = folder / layout.OVERRIDES  # the last of them
     whole = overrides.exists() and overrides.stat().st_size > 0
     return whole or any((folder / path).exists() for path in (layout.CHECKPOINTS, layout.METRICS, layout.RESULT))
+
+
+def refuse_others(folder: Path) -> None:
+    """Check that nothing is in the folder of a new run but what a killed one left of its beginning.
+
+    Raises:
+        UserError: there are files of others.
+    """
+    begun = {layout.LOCK, layout.HYDRA, *_CONFIGS}
+    there = [*folder.iterdir(), *(folder / layout.HYDRA).glob("*")] if folder.is_dir() else []
+    for path in there:
+        known = path.relative_to(folder)
+        is_new_log = known == layout.LOG and path.stat().st_size == 0
+        if known not in begun and not is_new_log and not is_part(path):
+            raise UserError(
+                f"{os.path.relpath(path)} is there, and of no run; a run needs a folder of its own: use another "
+                "hydra.run.dir=FOLDER, or move the file"
+            )
+
+
+def withdraw(folder: Path) -> None:
+    """Remove a run that was refused before its first epoch, and its folder, unless there is more in it."""
+    result = Result.read(folder)
+    own = {layout.LOCK, layout.LOG, layout.RESULT, *_CONFIGS}
+    there = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+    if not there <= own or (result is not None and result.epochs):
+        return
+    for path in there:
+        (folder / path).unlink(missing_ok=True)
+    for part in (layout.HYDRA, layout.CHECKPOINTS, Path()):
+        with suppress(OSError):
+            (folder / part).rmdir()
 
 
 def refuse_links(folder: Path) -> None:
@@ -133,14 +168,22 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
+def resumable(folder: Path, is_new: bool) -> Iterator[None]:
     """Have Ctrl-C, whenever it comes, end with the command that continues the run in `folder`.
+
+    A new run that is refused, for its data or its model's shapes, leaves nothing.
 
     Raises:
         Interrupted: it came.
     """
     try:
         yield
+    except CannotWrite:
+        raise
+    except UserError:
+        if is_new:
+            withdraw(folder)
+        raise
     except KeyboardInterrupt:
         raise Interrupted(f"`{resume_command(folder)}` continues") from None
 

@@ -88,7 +88,8 @@ def _check_data(settings: Mapping[str, Any]) -> None:
             "data=digits"
         )
     _check_arguments("data", cls, settings, seed=0)
-    build_transforms(settings.get("augment") or [])
+    augment = build_transforms(settings.get("augment") or [])
+    build("data", {**settings, "augment": augment}, ImageDataModule, seed=0).prepare_data()
 
 
 def _check_callbacks(parts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
 from trialstack.core.rules import TOP_KEYS, check, check_folder, resolved
 from trialstack.core.schedules import SCHEDULES
-from trialstack.run.folder import holds_run, lock_folder, read_config, refuse_links, write_config
+from trialstack.run.folder import holds_run, lock_folder, read_config, refuse_links, refuse_others, write_config
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     values = _checked(config, folder)
     if holds_run(folder):
         raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
+    refuse_others(folder)
     write_config(folder, config, overrides)
     return Trial(values, folder, tuple(overrides))
 

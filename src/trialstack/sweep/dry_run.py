@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from trialstack.core.build import build
+from trialstack.core.load import LOAD
 from trialstack.core.sizes import epoch_steps
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
@@ -20,6 +21,7 @@ from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier, hyperparameters
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
+from trialstack.engine.waiting import waiting_by_load
 from trialstack.run.devices import check_devices
 from trialstack.run.grouping import Planned, plan
 from trialstack.run.quiet import quiet
@@ -43,6 +45,15 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
         UserError: a config is at fault, or the data is missing.
     """
     quiet()
+    with waiting_by_load(LOAD) as cores:
+        torch.set_num_threads(cores.free)  # as stacks mostly do
+        try:
+            return _described(configs, labels)
+        finally:
+            torch.set_num_threads(cores.threads)
+
+
+def _described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> str:
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
     for stack in _alike(plan(configs)):
@@ -58,7 +69,8 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
         stacks = str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
         rows.append([_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
     text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
-    of_all = f"{len(configs)} trials, about {total:.0f} s of training, at most {largest:.2f} GiB"
+    trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
+    of_all = f"{trials}, about {total:.0f} s of training, at most {largest:.2f} GiB"
     return f"{text}\n{of_all}; nothing was trained"
 
 
@@ -147,12 +159,14 @@ def _classifier(config: Mapping[str, Any], data: ImageDataModule) -> Classifier:
 
 
 def _timed(steps: Callable[[], None]) -> float:
-    """Seconds of a call; the call before it warms up."""
-    for _ in range(2):
+    """Seconds of a call, the fastest of three, for other processes may hold up any; one before them warms up."""
+    seconds = []
+    for _ in range(4):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         began = time.perf_counter()
         steps()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-    return time.perf_counter() - began
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])

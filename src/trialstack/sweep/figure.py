@@ -123,7 +123,7 @@ def _named(leaderboard: Leaderboard) -> str:
     intervals = any(row.interval is not None for row in leaderboard.rows)
     ranges = any(row.interval is None and row.extent is not None for row in leaderboard.rows)
     around = " or ".join(["95% interval"] * intervals + ["range of two"] * ranges)
-    return f"{leaderboard.objective}, mean and {around}" if leaderboard.keys and around else leaderboard.objective
+    return f"{leaderboard.objective}\nmean and {around}" if leaderboard.keys and around else leaderboard.objective
 
 
 def _series(key: str, leaderboard: Leaderboard) -> tuple[str | None, dict[str, list[tuple[Any, float, float, float]]]]:

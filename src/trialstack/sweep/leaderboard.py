@@ -32,7 +32,7 @@ class Entry:
     Attributes:
         name: of its folder.
         trial: its config.
-        status: as in `result.json`; without one `unfinished` if there are epochs, else `waiting`.
+        status: as in `result.json`; without one `unfinished` if it has begun, else `waiting`.
         objective: of its best epoch so far.
         test: accuracy on the test set.
         seconds: its share of its stack's time.
@@ -53,7 +53,8 @@ class Entry:
         result = Result.read(folder / name)
         if result is None:
             best = _best(folder / name / layout.METRICS, objective)
-            return cls(name, trial, "waiting" if best is None else "unfinished", best)
+            begun = best is not None or (folder / name / layout.HYDRA).exists()
+            return cls(name, trial, "unfinished" if begun else "waiting", best)
         seconds = result.seconds.get("total")
         share = None if seconds is None else seconds / result.stack_size + result.seconds.get("earlier", 0.0)
         own = trial.content.get("objective") == objective

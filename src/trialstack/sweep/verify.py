@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate, zip_longest
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,18 +63,23 @@ class Verification:
     Attributes:
         stack_size: trials that trained together.
         statuses: in the stack and alone.
+        epochs: in the stack and alone.
+        decided_by_rounding: the trial ends elsewhere, too, where its learning rate differs in the last bit.
         weights: after the last epoch, the norm of the difference relative to the norm.
         metrics: of the epoch nearest to its bound, the largest difference of a loss or an accuracy up to there.
     """
 
     stack_size: int
     statuses: tuple[str, str]
+    epochs: tuple[int, int]
+    decided_by_rounding: bool
     weights: Comparison
     metrics: Comparison
 
     @property
     def holds(self) -> bool:
-        return self.statuses[0] == self.statuses[1] and self.weights.holds and self.metrics.holds
+        same_end = len(set(self.statuses)) == len(set(self.epochs)) == 1
+        return same_end and self.weights.holds and self.metrics.holds
 
 
 def verify(folder: Path, root: str | None = None) -> Verification:
@@ -98,12 +103,14 @@ def verify(folder: Path, root: str | None = None) -> Verification:
         alone, nudged = Path(temporary, "alone"), Path(temporary, "nudged")
         status = _train(config, alone).status
         weights, metrics = _weights_differ(folder, alone), _metrics_differ(folder, alone)
-        rounding, roundings = 0.0, [0.0] * len(metrics)
+        epochs = _epochs(folder), _epochs(alone)
+        rounding, roundings, decided_by_rounding = 0.0, [0.0] * len(metrics), False
         if weights or any(metrics):
             nudged_config = config.copy()
             nudged_config.optimizer.lr = _next(config.optimizer.lr, precision)
             _train(nudged_config, nudged)
             rounding, roundings = _weights_differ(alone, nudged), _metrics_differ(alone, nudged)
+            decided_by_rounding = epochs[1] != _epochs(nudged)
     compared = "losses and accuracies"
     by_epoch = [
         Comparison(f"{compared} up to epoch {epoch}", change, max(SLACK * effect, SAMPLES / config.data.val_size))
@@ -113,6 +120,8 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     return Verification(
         result.stack_size,
         (result.status, status),
+        epochs,
+        decided_by_rounding,
         Comparison("weights", weights, max(SLACK * rounding, FLOORS[precision])),
         max(reversed(by_epoch), key=lambda epoch: epoch.difference / epoch.bound, default=nothing),
     )
@@ -146,16 +155,19 @@ def _weights_differ(folder: Path, other: Path) -> float:
     return float((weights - others).norm() / weights.norm())
 
 
+def _epochs(folder: Path) -> int:
+    return len(read_rows(folder / layout.METRICS))
+
+
 def _flat(state: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([value.double().flatten() for value in state.values()])
 
 
 def _metrics_differ(folder: Path, other: Path) -> list[float]:
-    """By epoch, the largest difference of a loss or an accuracy up to there; of epochs that one lacks, infinite."""
+    """By epoch that both have, the largest difference of a loss or an accuracy up to there."""
     rows, other_rows = (read_rows(there / layout.METRICS) for there in (folder, other))
-    missing: dict[str, float] = {}
     changes = [
         max(abs(row.get(name, math.inf) - others.get(name, math.inf)) for name in METRICS if name in {*row, *others})
-        for row, others in zip_longest(rows, other_rows, fillvalue=missing)
+        for row, others in zip(rows, other_rows, strict=False)
     ]
     return list(accumulate(changes, max))
