@@ -25,13 +25,17 @@ def main(config: DictConfig) -> None:
 
     device = pick_device(config.accelerator)
     classifier = restore.best_classifier(folder)
-    evaluation = evaluate(classifier, restore.load_data(folder, config.data.root).test_samples.to(device))
+    evaluation = evaluate(
+        classifier, restore.load_data(folder, config.data.root).test_samples.to(device)
+    )
     names = classifier.spec.class_names
     print(tables.evaluation_tables(evaluation, names))
     values, picture = folder / layout.EVALUATION, folder / layout.EVALUATION_PICTURE
     try:
         with replaced(values) as file:
-            file.write_text(json.dumps(evaluation.primitives(names), indent=2) + "\n", encoding="utf-8")
+            file.write_text(
+                json.dumps(evaluation.primitives(names), indent=2) + "\n", encoding="utf-8"
+            )
         figures.save(figures.confusion_figure(evaluation.confusion, names), picture)
     except OSError as error:  # what was asked for is shown: exit code 0
         print(cannot_write(error, folder), file=sys.stderr)

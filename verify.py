@@ -22,12 +22,16 @@ def main(config: DictConfig) -> None:
     in_stack, alone = found.statuses
     print(f"{folder}: {in_stack} in a stack of {found.stack_size}, {alone} alone")
     for compared in (found.weights, found.metrics):
-        print(f"{compared.name} differ by {compared.difference:.2e} at most; bound: {compared.bound:.2e}")
+        print(
+            f"{compared.name} differ by {compared.difference:.2e} at most; bound: "
+            f"{compared.bound:.2e}"
+        )
     if len(set(found.epochs)) > 1:
         print("it ended after epoch {} in its stack, after epoch {} alone".format(*found.epochs))
     if len(set(found.epochs)) > 1 and found.decided_by_rounding:
         print(
-            "rounding decides when this trial ends, so it cannot be compared; trainer.precision=64-true would show more"
+            "rounding decides when this trial ends, so it cannot be compared; "
+            "trainer.precision=64-true would show more"
         )
         sys.exit(1)
     if not found.holds:
@@ -35,7 +39,10 @@ def main(config: DictConfig) -> None:
         sys.exit(1)
     print("within rounding")
     if found.weights.bound > MUCH:
-        print("rounding makes much of a difference to this trial; trainer.precision=64-true would make it small")
+        print(
+            "rounding makes much of a difference to this trial; trainer.precision=64-true would "
+            "make it small"
+        )
 
 
 if __name__ == "__main__":

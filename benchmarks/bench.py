@@ -1,8 +1,10 @@
-"""Time an epoch of everything that trains the articles' networks: `make bench`, or `python -m benchmarks.bench --help`.
+"""Time an epoch of everything that trains the articles' networks: `make bench`, or `python -m
+benchmarks.bench --help`.
 
-Every rival is a process that is stopped until its turn; a round is an epoch of each. So a ratio compares epochs that
-ran seconds apart, and its median over rounds is robust where times are not. Warm-up rounds are not counted. The results
-go to benchmarks/raw/TASK-DEVICE.json, and RESULTS.md is made of all such files.
+Every rival is a process that is stopped until its turn; a round is an epoch of each. So a ratio
+compares epochs that ran seconds apart, and its median over rounds is robust where times are not.
+Warm-up rounds are not counted. The results go to benchmarks/raw/TASK-DEVICE.json, and RESULTS.md is
+made of all such files.
 """
 
 import argparse
@@ -40,8 +42,23 @@ def rivals() -> list[Rival]:
         Rival("eager engine", "engines", engine="eager"),
         Rival("stacked engine", "engines", engine="stacked"),
         *(
-            Rival(f"stack of {trials}, {_seeds(seeds)}", "engines", engine="stacked", trials=trials, seeds=seeds)
-            for trials, seeds in ((4, 1), (4, 4), (8, 1), (8, 8), (16, 1), (32, 4), (64, 1), (64, 64))
+            Rival(
+                f"stack of {trials}, {_seeds(seeds)}",
+                "engines",
+                engine="stacked",
+                trials=trials,
+                seeds=seeds,
+            )
+            for trials, seeds in (
+                (4, 1),
+                (4, 4),
+                (8, 1),
+                (8, 8),
+                (16, 1),
+                (32, 4),
+                (64, 1),
+                (64, 64),
+            )
         ),
     ]
 
@@ -58,18 +75,24 @@ def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
         running = [rival for rival in entered if rival.start(task)]
         for rival in entered:
             if rival not in running:
-                print(f"left out: {rival.name}; is `pip install -e '.[bench]'` done?", file=sys.stderr)
+                print(
+                    f"left out: {rival.name}; is `pip install -e '.[bench]'` done?", file=sys.stderr
+                )
         for turn in range(task.epochs):
             for rival in running:
                 seconds = rival.epoch()
                 if turn >= warmup:
                     rival.seconds.append(seconds)
-                print(f"{task.name} round {turn + 1}/{task.epochs} {seconds:9.3f} s  {rival.name}", flush=True)
+                print(
+                    f"{task.name} round {turn + 1}/{task.epochs} {seconds:9.3f} s  {rival.name}",
+                    flush=True,
+                )
     finally:
         for rival in entered:
             rival.stop()
     return {
-        "task": {name: value for name, value in vars(task).items() if name != "folder"} | {"flop": task.flop},
+        "task": {name: value for name, value in vars(task).items() if name != "folder"}
+        | {"flop": task.flop},
         "data": data,
         "warmup": warmup,
         "date": time.strftime("%Y-%m-%d"),
@@ -80,7 +103,12 @@ def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
         "versions": versions(),
         "flop_per_second": [10 * 2 * PRODUCT_SIZE**3 / seconds for seconds in running[0].seconds],
         "rivals": [
-            {"name": rival.name, "trials": rival.trials, "seconds": rival.seconds, "peak_gib": rival.peak_gib}
+            {
+                "name": rival.name,
+                "trials": rival.trials,
+                "seconds": rival.seconds,
+                "peak_gib": rival.peak_gib,
+            }
             for rival in running[1:]
         ],
     }
@@ -104,7 +132,16 @@ def hardware() -> str:
 
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("torch", "lightning", "torchmetrics", "torchvision", "jax", "keras", "tensorflow", "numpy"):
+    for package in (
+        "torch",
+        "lightning",
+        "torchmetrics",
+        "torchvision",
+        "jax",
+        "keras",
+        "tensorflow",
+        "numpy",
+    ):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -113,19 +150,25 @@ def versions() -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", choices=TASKS, help="one of the networks; both without it")
     parser.add_argument("--rivals", default="", help="only those with this in their name")
     parser.add_argument("--epochs", type=int, default=3, help="measured ones")
     parser.add_argument("--warmup", type=int, default=1, help="epochs before those")
-    parser.add_argument("--samples", type=int, default=60_000, help="of the training set, 5,000 of which validate")
+    parser.add_argument(
+        "--samples", type=int, default=60_000, help="of the training set, 5,000 of which validate"
+    )
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of raw/ and RESULTS.md")
     options = parser.parse_args()
     for task in TASKS.values():
         if options.task in (None, task.name):
             epochs = options.warmup + options.epochs
             with TemporaryDirectory() as folder:
-                sized = dataclasses.replace(task, samples=options.samples, epochs=epochs, folder=Path(folder))
+                sized = dataclasses.replace(
+                    task, samples=options.samples, epochs=epochs, folder=Path(folder)
+                )
                 result = measure(sized, options.rivals, options.warmup)
             kind = result["hardware"].partition(" ")[0].partition(":")[0]
             file = options.output / "raw" / f"{task.name}-{kind}.json"

@@ -1,4 +1,6 @@
-"""This project's engines, as `train.py` runs them: validation, TensorBoard, metrics.csv, checkpoints, progress bar."""
+"""This project's engines, as `train.py` runs them: validation, TensorBoard, metrics.csv,
+checkpoints, progress bar.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

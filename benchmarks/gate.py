@@ -1,4 +1,6 @@
-"""Rivals in processes of their own that train an epoch each in turn: a slow moment of the machine hits them all."""
+"""Rivals in processes of their own that train an epoch each in turn: a slow moment of the machine
+hits them all.
+"""
 
 import contextlib
 import importlib
@@ -27,7 +29,9 @@ class Gate:
     def __call__(self) -> None:
         if self.began is not None:
             seconds = time.perf_counter() - self.began
-            self.connection.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+            self.connection.send(
+                (seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+            )
         else:
             self.connection.send("ready")
         if self.connection.recv() == "end":
@@ -58,7 +62,9 @@ class Rival:
         """Start the process and wait until it is ready to train; False if it cannot."""
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_run, args=(theirs, self.module, task, self.options), daemon=True)
+        self.process = context.Process(
+            target=_run, args=(theirs, self.module, task, self.options), daemon=True
+        )
         self.process.start()
         theirs.close()
         try:
@@ -69,7 +75,9 @@ class Rival:
         return ready
 
     def epoch(self) -> float:
-        """Train an epoch and return its seconds a trial; the process is stopped at all other times."""
+        """Train an epoch and return its seconds a trial; the process is stopped at all other
+        times.
+        """
         self._signal(signal.SIGCONT)
         self.connection.send("go")
         seconds, peak_gib = self.connection.recv()

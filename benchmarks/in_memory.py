@@ -1,4 +1,6 @@
-"""Lightning as in the templates, but over tensors in memory that are gathered a minibatch at a time."""
+"""Lightning as in the templates, but over tensors in memory that are gathered a minibatch at a
+time.
+"""
 
 from collections.abc import Iterator
 

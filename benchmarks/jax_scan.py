@@ -1,4 +1,6 @@
-"""JAX: an epoch is one jitted scan over its minibatches; a smaller last minibatch is a step of its own."""
+"""JAX: an epoch is one jitted scan over its minibatches; a smaller last minibatch is a step of its
+own.
+"""
 
 from typing import Any
 
@@ -16,7 +18,10 @@ def initial(task: Task) -> Tree:
     generator = np.random.default_rng(1)
     return [
         (
-            jnp.asarray(generator.uniform(-1, 1, (inputs, outputs)) * (6 / (inputs + outputs)) ** 0.5, jnp.float32),
+            jnp.asarray(
+                generator.uniform(-1, 1, (inputs, outputs)) * (6 / (inputs + outputs)) ** 0.5,
+                jnp.float32,
+            ),
             jnp.zeros(outputs),
         )
         for inputs, outputs in zip(task.widths, task.widths[1:], strict=False)
@@ -29,7 +34,11 @@ def forward(task: Task, parameters: Tree, images: jax.Array, key: jax.Array | No
         values = jax.nn.relu(values @ weights + bias)
         if key is not None and task.dropout:
             key, drawn = jax.random.split(key)
-            values = values * jax.random.bernoulli(drawn, 1 - task.dropout, values.shape) / (1 - task.dropout)
+            values = (
+                values
+                * jax.random.bernoulli(drawn, 1 - task.dropout, values.shape)
+                / (1 - task.dropout)
+            )
     weights, bias = parameters[-1]
     return values @ weights + bias
 
@@ -41,12 +50,20 @@ def mean_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def update(task: Task, state: Tree, gradients: Tree) -> Tree:
     parameters, first, second, count, key = state
     if task.optimizer == "sgd":
-        return jax.tree.map(lambda p, g: p - 0.01 * g, parameters, gradients), first, second, count, key
+        return (
+            jax.tree.map(lambda p, g: p - 0.01 * g, parameters, gradients),
+            first,
+            second,
+            count,
+            key,
+        )
     count = count + 1
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
     rate, root = 0.001 / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
-    parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) / root + 1e-7), parameters, first, second)
+    parameters = jax.tree.map(
+        lambda p, m, v: p - rate * m / (jnp.sqrt(v) / root + 1e-7), parameters, first, second
+    )
     return parameters, first, second, count, key
 
 
@@ -69,7 +86,9 @@ def train(task: Task, gate: Gate) -> None:
     @jax.jit  # type: ignore[untyped-decorator]
     def validate(parameters: Tree) -> tuple[jax.Array, jax.Array]:
         logits = forward(task, parameters, images[:VALIDATION], None)
-        return mean_loss(logits, labels[:VALIDATION]), (logits.argmax(1) == labels[:VALIDATION]).mean()
+        return mean_loss(logits, labels[:VALIDATION]), (
+            logits.argmax(1) == labels[:VALIDATION]
+        ).mean()
 
     parameters = initial(task)
     zeros = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]

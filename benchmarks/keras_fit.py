@@ -20,11 +20,15 @@ def train(task: Task, gate: Gate, steps_per_execution: int = 1) -> None:
     model = keras.Sequential([*layers, keras.layers.Dense(10, activation="softmax")])
     model.compile(
         loss="sparse_categorical_crossentropy",
-        optimizer=keras.optimizers.SGD(0.01) if task.optimizer == "sgd" else keras.optimizers.Adam(),
+        optimizer=keras.optimizers.SGD(0.01)
+        if task.optimizer == "sgd"
+        else keras.optimizers.Adam(),
         metrics=["accuracy"],
         steps_per_execution=steps_per_execution,
     )
-    turns = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: gate(), on_train_end=lambda logs: gate())
+    turns = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: gate(), on_train_end=lambda logs: gate()
+    )
     model.fit(
         images[VALIDATION:],
         labels[VALIDATION:],

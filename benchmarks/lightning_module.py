@@ -1,4 +1,6 @@
-"""The LightningModule of the usual templates: loss and accuracy through torchmetrics and self.log at every step."""
+"""The LightningModule of the usual templates: loss and accuracy through torchmetrics and self.log
+at every step.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +28,9 @@ class TemplateModule(pl.LightningModule):
         self.task = task
         self.model = network(task)
         self.losses = torch.nn.ModuleDict({part: MeanMetric() for part in ("fit", "val")})
-        self.accuracies = torch.nn.ModuleDict({part: MulticlassAccuracy(10) for part in ("fit", "val")})
+        self.accuracies = torch.nn.ModuleDict(
+            {part: MulticlassAccuracy(10) for part in ("fit", "val")}
+        )
 
     def _step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
         images, labels = batch

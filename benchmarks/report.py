@@ -11,11 +11,11 @@ REFERENCE = "stacked engine"
 
 INTRODUCTION = """# Benchmark results
 
-Seconds of an epoch, for one trial, with validation on 5,000 samples, batch 32, float32. The engines and Lightning also
-write TensorBoard logs and checkpoints. Times are medians with the lowest and the highest; ratios are medians of the
-ratios within a round, in which every rival trains one epoch. "Arithmetic" is the time that the epoch's matrix products
-would take at the rate of a {size}³ float32 product, which is measured in every round too. Written by `make bench`;
-raw numbers in `raw/`.
+Seconds of an epoch, for one trial, with validation on 5,000 samples, batch 32, float32. The engines
+and Lightning also write TensorBoard logs and checkpoints. Times are medians with the lowest and the
+highest; ratios are medians of the ratios within a round, in which every rival trains one epoch.
+"Arithmetic" is the time that the epoch's matrix products would take at the rate of a {size}³
+float32 product, which is measured in every round too. Written by `make bench`; raw numbers in `raw/`.
 """
 
 
@@ -38,21 +38,26 @@ def section(result: dict[str, Any]) -> str:
     lines = [
         f"## {task['name']}: {shape}, {task['optimizer']}, dropout {task['dropout']}",
         "",
-        f"{_machine(result)}; {result['data']}, {task['samples'] - VALIDATION:,} training samples; {result['date']}, "
+        f"{_machine(result)}; {result['data']}, {task['samples'] - VALIDATION:,} training samples; "
+        f"{result['date']}, "
         f"commit {(result['git'] or '')[:12]}; {versions}.",
         "",
-        f"`{result['command']}`: epochs measured: {len(rates)}, after {result['warmup']} of warm-up. "
-        f"Products at {median(rates) / 1e9:.0f} GFLOP/s ({min(rates) / 1e9:.0f} to {max(rates) / 1e9:.0f}); "
+        f"`{result['command']}`: epochs measured: {len(rates)}, after {result['warmup']} of "
+        "warm-up. "
+        f"Products at {median(rates) / 1e9:.0f} GFLOP/s ({min(rates) / 1e9:.0f} to "
+        f"{max(rates) / 1e9:.0f}); "
         f"arithmetic is {task['flop'] / 1e9:.1f} GFLOP, {median(arithmetic):.3f} s.",
         "",
-        "| rival | s/epoch | lowest to highest | / stacked engine | / arithmetic | peak memory, GiB |",
+        "| rival | s/epoch | lowest to highest | / stacked engine | / arithmetic | peak memory, "
+        "GiB |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for rival in sorted(result["rivals"], key=lambda rival: -median(rival["seconds"])):
         seconds = rival["seconds"]
         to_reference = f"{paired(seconds, reference):.2f}" if reference else ""
         lines.append(
-            f"| {rival['name']} | {median(seconds):.3f} | {min(seconds):.3f} to {max(seconds):.3f} | {to_reference} | "
+            f"| {rival['name']} | {median(seconds):.3f} | {min(seconds):.3f} to {max(seconds):.3f} "
+            f"| {to_reference} | "
             f"{paired(seconds, arithmetic):.2f} | {rival['peak_gib']:.1f} |"
         )
     return "\n".join([*lines, ""])
@@ -73,20 +78,29 @@ def sweeps_section(result: dict[str, Any]) -> str:
         "",
         f"{_machine(result)}; {result['date']}, commit {(result['git'] or '')[:12]}; {versions}.",
         "",
-        "Seconds of the command, and of these of its trials' training, validation, logs and checkpoints while they "
+        "Seconds of the command, and of these of its trials' training, validation, logs and "
+        "checkpoints while they "
         "train, and tests; the rest is start-up, composition, folders and the leaderboard.",
         "",
-        "| sweep | trials | command, s | training | validation | logging | checkpoints | test | peak memory, GiB |",
+        "| sweep | trials | command, s | training | validation | logging | checkpoints | test | "
+        "peak memory, GiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, sweep in result["sweeps"].items():
-        parts = [f"{sweep['parts'][part]:.1f}" for part in ("training", "validation", "logging", "checkpoints", "test")]
+        parts = [
+            f"{sweep['parts'][part]:.1f}"
+            for part in ("training", "validation", "logging", "checkpoints", "test")
+        ]
         lines.append(
-            f"| {name} | {sweep['trials']} | {sweep['seconds']:.1f} | {' | '.join(parts)} | {sweep['peak_gib']:.2f} |"
+            f"| {name} | {sweep['trials']} | {sweep['seconds']:.1f} | {' | '.join(parts)} | "
+            f"{sweep['peak_gib']:.2f} |"
         )
     lines += [
         "",
-        *(f"- {name}: `-m model=mlp300 data=fashion {sweep['command']}`" for name, sweep in result["sweeps"].items()),
+        *(
+            f"- {name}: `-m model=mlp300 data=fashion {sweep['command']}`"
+            for name, sweep in result["sweeps"].items()
+        ),
     ]
     return "\n".join([*lines, ""])
 

@@ -1,4 +1,5 @@
-"""Times whole sweeps, as commands: `python -m benchmarks.sweeps` (10 minutes, with `DATA_ROOT` on the datasets).
+"""Times whole sweeps, as commands: `python -m benchmarks.sweeps` (10 minutes, with `DATA_ROOT` on
+the datasets).
 
 The results go to benchmarks/raw/sweeps-DEVICE.json and into RESULTS.md.
 """
@@ -22,10 +23,16 @@ RATES = "optimizer.lr=" + ",".join(f"{0.3 / 1.3**power:.4f}" for power in range(
 SWEEPS: dict[str, Sequence[str]] = {
     "16 learning rates": (RATES, "trainer.max_epochs=3"),
     "16 learning rates, Hydra's basic launcher, eager engine": (
-        RATES, "trainer.max_epochs=3", "hydra/launcher=basic", "hydra/sweeper=basic", "engine=eager",
+        RATES,
+        "trainer.max_epochs=3",
+        "hydra/launcher=basic",
+        "hydra/sweeper=basic",
+        "engine=eager",
     ),
     "8 learning rates, 4 seeds": (
-        "optimizer.lr=0.3,0.2,0.1,0.05,0.03,0.02,0.01,0.003", "seed=1,2,3,4", "trainer.max_epochs=3",
+        "optimizer.lr=0.3,0.2,0.1,0.05,0.03,0.02,0.01,0.003",
+        "seed=1,2,3,4",
+        "trainer.max_epochs=3",
     ),
     "1,000 trials of 62 steps": (
         "optimizer.lr=range(0.001,0.251,0.001)", "seed=1,2,3,4", "trainer.max_epochs=1",
@@ -40,8 +47,18 @@ PARTS = ("startup", "data", "training", "validation", "logging", "checkpoints", 
 
 
 def measure(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Run a sweep of mlp300 on Fashion-MNIST; return seconds of the command and of its parts, and its peak memory."""
-    command = [sys.executable, str(ROOT / "train.py"), "-m", "model=mlp300", "data=fashion", "sweep=s", *overrides]
+    """Run a sweep of mlp300 on Fashion-MNIST; return seconds of the command and of its parts, and
+    its peak memory.
+    """
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "-m",
+        "model=mlp300",
+        "data=fashion",
+        "sweep=s",
+        *overrides,
+    ]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -50,11 +67,21 @@ def measure(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
         raise SystemExit(f"{' '.join(command)} failed")
     read = (Result.read(path.parent) for path in folder.glob("outputs/sweeps/s/*/result.json"))
     results = [result for result in read if result is not None]
-    results.sort(key=lambda result: result.seconds["total"])  # the last of a stack has the seconds of all of them
+    results.sort(
+        key=lambda result: result.seconds["total"]
+    )  # the last of a stack has the seconds of all of them
     fits = {(result.seconds["training"], result.seconds["fit"]): result for result in results}
-    spent = {part: sum(result.seconds[part] for result in fits.values()) for part in (*PARTS, "fit")}
-    return {"command": " ".join(overrides), "seconds": seconds, "peak_gib": usage.ru_maxrss / 2**20, "parts": spent,
-            "trials": len(results), "stacks": len(fits)}  # fmt: skip
+    spent = {
+        part: sum(result.seconds[part] for result in fits.values()) for part in (*PARTS, "fit")
+    }
+    return {
+        "command": " ".join(overrides),
+        "seconds": seconds,
+        "peak_gib": usage.ru_maxrss / 2**20,
+        "parts": spent,
+        "trials": len(results),
+        "stacks": len(fits),
+    }
 
 
 def main() -> None:
@@ -63,7 +90,10 @@ def main() -> None:
     for name, overrides in SWEEPS.items():
         with TemporaryDirectory() as folder:
             sweeps[name] = measure(overrides, Path(folder))
-        print(f"{sweeps[name]['seconds']:8.1f} s {sweeps[name]['peak_gib']:5.2f} GiB  {name}", flush=True)
+        print(
+            f"{sweeps[name]['seconds']:8.1f} s {sweeps[name]['peak_gib']:5.2f} GiB  {name}",
+            flush=True,
+        )
     device = hardware()
     result = {
         "date": time.strftime("%Y-%m-%d"),

@@ -1,4 +1,6 @@
-"""What every rival trains: one of the two articles' networks, on its dataset or on random images of its shape."""
+"""What every rival trains: one of the two articles' networks, on its dataset or on random images of
+its shape.
+"""
 
 import os
 from dataclasses import dataclass
@@ -43,8 +45,12 @@ class Task:
 
     @property
     def flop(self) -> float:
-        """Floating-point operations of an epoch's products: forward, gradients of weights, gradients of inputs."""
-        products = [inputs * outputs for inputs, outputs in zip(self.widths, self.widths[1:], strict=False)]
+        """Floating-point operations of an epoch's products: forward, gradients of weights,
+        gradients of inputs.
+        """
+        products = [
+            inputs * outputs for inputs, outputs in zip(self.widths, self.widths[1:], strict=False)
+        ]
         return 2.0 * (2 * sum(products) + sum(products[1:])) * (self.samples - VALIDATION)
 
 
@@ -55,13 +61,22 @@ TASKS = {
 
 
 def prepare(task: Task) -> str:
-    """Write the arrays into the task's folder; return what they are: the dataset in `DATA_ROOT`, or random images."""
+    """Write the arrays into the task's folder; return what they are: the dataset in `DATA_ROOT`, or
+    random images.
+    """
     if "DATA_ROOT" in os.environ:
-        from trialstack.data.datamodule import MNIST, FashionMNIST  # and torch, which Keras' process must not load
+        from trialstack.data.datamodule import (
+            MNIST,
+            FashionMNIST,
+        )  # and torch, which Keras' process must not load
 
         kind = {"fashion": FashionMNIST, "mnist": MNIST}[task.dataset]
         data = kind(os.environ["DATA_ROOT"], download=False).read()
-        images, labels, name = data.train_images[: task.samples], data.train_labels[: task.samples], kind.dataset
+        images, labels, name = (
+            data.train_images[: task.samples],
+            data.train_labels[: task.samples],
+            kind.dataset,
+        )
     else:
         generator = np.random.default_rng(1)
         images = generator.integers(0, 256, (task.samples, 28, 28), dtype=np.uint8)
@@ -79,4 +94,6 @@ def arrays(task: Task) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def unit_arrays(task: Task) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return images [n, 784] in 0..1 and labels [n]."""
     images, labels = arrays(task)
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels.astype(np.int64)
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels.astype(
+        np.int64
+    )

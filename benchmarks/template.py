@@ -1,4 +1,6 @@
-"""The usual template: images through PIL and torchvision's transforms, a DataLoader, Lightning, torchmetrics."""
+"""The usual template: images through PIL and torchvision's transforms, a DataLoader, Lightning,
+torchmetrics.
+"""
 
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Subset

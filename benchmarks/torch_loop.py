@@ -30,7 +30,9 @@ def train(task: Task, gate: Gate) -> None:
     while True:
         gate()
         model.train()
-        for index in (torch.randperm(len(labels) - VALIDATION, device=device) + VALIDATION).split(BATCH_SIZE):
+        for index in (torch.randperm(len(labels) - VALIDATION, device=device) + VALIDATION).split(
+            BATCH_SIZE
+        ):
             steps.zero_grad()
             cross_entropy(model(images[index]), labels[index]).backward()
             steps.step()

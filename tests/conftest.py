@@ -2,7 +2,9 @@
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # two workers with two threads each on two cores would wait for each other
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # two workers with two threads each on two cores would wait for each other
+)
 
 import gzip
 import hashlib
@@ -31,7 +33,9 @@ Plugins.instance()  # loaded before a test puts Hydra's state back to where it b
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-crash-point", action="store_true", help="all of them, not one in 48: 20 minutes")
+    parser.addoption(
+        "--every-crash-point", action="store_true", help="all of them, not one in 48: 20 minutes"
+    )
 
 
 COMMANDS = {"command", "process", "fork", "trained_run", "equals_whole"}
@@ -54,8 +58,12 @@ class Ended:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
-    """Run a script of the project as `python SCRIPT ARGUMENTS` would, in an empty folder and in this process."""
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Run a script of the project as `python SCRIPT ARGUMENTS` would, in an empty folder and in
+    this process.
+    """
     monkeypatch.chdir(tmp_path)
 
     def run(script: str, *arguments: str) -> Ended:
@@ -79,7 +87,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start a script of the project in a process of its own, in an empty folder; signals reach it in any case."""
+    """Start a script of the project in a process of its own, in an empty folder; signals reach it
+    in any case.
+    """
 
     def start(script: str, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -97,12 +107,18 @@ def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 @pytest.fixture
 def fork(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Forked]:
     """Start a script of the project in a fork of this process, in an empty folder."""
-    return lambda script, *arguments: Forked(ROOT / script, arguments, tmp_path, tmp_path_factory.mktemp("said"))
+    return lambda script, *arguments: Forked(
+        ROOT / script, arguments, tmp_path, tmp_path_factory.mktemp("said")
+    )
 
 
 @pytest.fixture
-def trained_run(command: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return `run/`, as `python train.py OVERRIDES` leaves it; what was trained already is copied."""
+def trained_run(
+    command: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Return `run/`, as `python train.py OVERRIDES` leaves it; what was trained already is
+    copied.
+    """
 
     def copy(*overrides: str) -> Path:
         kept = tmp_path_factory.getbasetemp() / f"run {' '.join(overrides)}"
@@ -125,7 +141,11 @@ def composed(folder: Path, *overrides: str) -> Trial:
 
 def idx_bytes(array: np.ndarray) -> bytes:
     """Return a uint8 array as an IDX file."""
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + np.array(array.shape, ">u4").tobytes()
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 def idx_files(train: int = 5200, test: int = 60) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
-"""Fault injection: a command that ends, as by `kill -9`, before a file operation, or just after a file is made.
+"""Fault injection: a command that ends, as by `kill -9`, before a file operation, or just after a
+file is made.
 
 The command runs in a fork of this process, so that it need not import torch again.
 """
@@ -16,12 +17,14 @@ from tests.conftest import ROOT
 
 KILLED = 137
 _CHANGING = {
-    "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree",
+    "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate",
+    "shutil.rmtree",
 }  # fmt: skip
 
 
 class Operations:
-    """An audit hook that counts the file operations below a folder, and ends the process at one of them.
+    """An audit hook that counts the file operations below a folder, and ends the process at one of
+    them.
 
     Args:
         folder: whose files count.
@@ -40,7 +43,9 @@ class Operations:
         if not makes and event not in _CHANGING:
             return
         path = arguments[1] if event in ("os.link", "os.symlink") else arguments[0]
-        if not isinstance(path, (str, os.PathLike)) or not os.path.abspath(path).startswith(self.folder):
+        if not isinstance(path, (str, os.PathLike)) or not os.path.abspath(path).startswith(
+            self.folder
+        ):
             return
         if len(self.makes) == self.end_at:
             if makes and self.made:
@@ -57,8 +62,11 @@ def _writes(arguments: tuple[Any, ...]) -> bool:
     return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
-def run(script: str, arguments: Sequence[str], end_at: int | None = None, made: bool = False) -> tuple[int, list[bool]]:
-    """Run a script of the project in the current folder; return its exit code, and its file operations.
+def run(
+    script: str, arguments: Sequence[str], end_at: int | None = None, made: bool = False
+) -> tuple[int, list[bool]]:
+    """Run a script of the project in the current folder; return its exit code, and its file
+    operations.
 
     Returns:
         `KILLED` if it was ended, and of every operation whether it makes a file.
@@ -110,7 +118,8 @@ def every_point(
     part: slice = slice(None),
     before: Path | None = None,
 ) -> int:
-    """End a command at each point, each in a folder of its own, then run it again to its end, and check.
+    """End a command at each point, each in a folder of its own, then run it again to its end, and
+    check.
 
     Args:
         script: of the project.

@@ -1,4 +1,6 @@
-"""Commands in forks of this process, which has imported what they need: a start takes no seconds."""
+"""Commands in forks of this process, which has imported what they need: a start takes no
+seconds.
+"""
 
 import os
 import runpy
@@ -13,7 +15,9 @@ from tests.signals import listen
 
 
 class Forked:
-    """A script of the project, running in a folder; the part of subprocess.Popen's interface that tests use."""
+    """A script of the project, running in a folder; the part of subprocess.Popen's interface that
+    tests use.
+    """
 
     def __init__(self, script: Path, arguments: Sequence[str], folder: Path, said: Path) -> None:
         self.said = said
@@ -29,7 +33,9 @@ class Forked:
         try:
             for name, descriptor in (("out", 1), ("err", 2)):
                 os.dup2(os.open(self.said / name, os.O_WRONLY | os.O_CREAT), descriptor)
-            sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
+            sys.stdout, sys.stderr = (
+                os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2)
+            )
             listen()
             os.chdir(folder)
             sys.argv = [str(script), *arguments]

@@ -8,7 +8,9 @@ from trialstack.core.interruption import SIGNALS
 
 
 def listen() -> None:
-    """Have Ctrl-C and a closed terminal reach this process, also where a shell runs the tests in the background."""
+    """Have Ctrl-C and a closed terminal reach this process, also where a shell runs the tests in
+    the background.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -35,7 +35,11 @@ def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> Non
     )
     environment = {name: value for name, value in os.environ.items() if name != "DATA_ROOT"}
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench", *options], cwd=ROOT, env=environment, check=True, timeout=600
+        [sys.executable, "-m", "benchmarks.bench", *options],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=600,
     )
     [file] = (tmp_path / "raw").iterdir()
     result = json.loads(file.read_text())

@@ -1,4 +1,6 @@
-"""What CONTRIBUTING.md says is all that it takes to add a schedule and an optimizer: a file and a YAML each."""
+"""What CONTRIBUTING.md says is all that it takes to add a schedule and an optimizer: a file and a
+YAML each.
+"""
 
 import json
 import os
@@ -12,7 +14,11 @@ import pytest
 
 from tests.conftest import ROOT
 
-BLOCKS = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+BLOCKS = re.findall(
+    r"```(?:python|yaml)\n# (\S+)\n(.*?)```",
+    (ROOT / "CONTRIBUTING.md").read_text(),
+    flags=re.DOTALL,
+)
 
 
 @pytest.mark.commands
@@ -25,7 +31,13 @@ def test_a_schedule_and_an_optimizer_are_a_file_and_a_yaml_each(tmp_path: Path) 
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(content)
     trial = ("schedule=linear", "optimizer=rmsprop", "model.hidden=[8]", "trainer.max_epochs=2")
-    sweep = ("-m", "sweep=s", "schedule.end_factor=0.1,0.5", "engine=stacked,eager", "trainer.precision=64-true")
+    sweep = (
+        "-m",
+        "sweep=s",
+        "schedule.end_factor=0.1,0.5",
+        "engine=stacked,eager",
+        "trainer.precision=64-true",
+    )
     ended = subprocess.run(
         [sys.executable, "train.py", *trial, *sweep],
         cwd=tmp_path,
@@ -34,8 +46,15 @@ def test_a_schedule_and_an_optimizer_are_a_file_and_a_yaml_each(tmp_path: Path) 
         text=True,
     )
     assert ended.returncode == 0, ended.stderr
-    results = [json.loads((tmp_path / f"outputs/sweeps/s/{trial}/result.json").read_text()) for trial in range(4)]
-    stacked, eager = ([r for r in results if r["engine"] == engine] for engine in ("stacked", "eager"))
+    results = [
+        json.loads((tmp_path / f"outputs/sweeps/s/{trial}/result.json").read_text())
+        for trial in range(4)
+    ]
+    stacked, eager = (
+        [r for r in results if r["engine"] == engine] for engine in ("stacked", "eager")
+    )
     assert [result["stack_size"] for result in stacked] == [2, 2]
     for one, other in zip(stacked, eager, strict=True):
-        assert one["metrics"]["train/loss"] == pytest.approx(other["metrics"]["train/loss"], rel=1e-6)
+        assert one["metrics"]["train/loss"] == pytest.approx(
+            other["metrics"]["train/loss"], rel=1e-6
+        )

@@ -22,7 +22,9 @@ COMMANDS = [
     if line.startswith("python ")
 ]
 FILES = {
-    block.splitlines()[0].removeprefix("# "): block for language, block in BLOCKS if block.startswith(("# c", "# s"))
+    block.splitlines()[0].removeprefix("# "): block
+    for language, block in BLOCKS
+    if block.startswith(("# c", "# s"))
 }
 
 
@@ -48,7 +50,9 @@ def test_every_command_runs(
 
 def _shortened(script: str, arguments: list[str]) -> list[str]:
     """The same with the README's configs and, where it trains, fewer steps."""
-    if script != "train.py" or any(argument.startswith(("resume=", "--")) for argument in arguments):
+    if script != "train.py" or any(
+        argument.startswith(("resume=", "--")) for argument in arguments
+    ):
         return arguments
     limits = ["trainer.limit_train_batches=2"]
     if not any(argument.startswith("trainer.max_epochs") for argument in arguments):
@@ -58,7 +62,11 @@ def _shortened(script: str, arguments: list[str]) -> list[str]:
 
 def test_the_python_example_loads_a_checkpoint(command: Callable[..., Ended]) -> None:
     assert command("train.py", "trainer.max_epochs=1", "hydra.run.dir=outputs/runs/first").code == 0
-    [example] = [block for language, block in BLOCKS if language == "python" and "load_from_checkpoint" in block]
+    [example] = [
+        block
+        for language, block in BLOCKS
+        if language == "python" and "load_from_checkpoint" in block
+    ]
     scope: dict[str, Any] = {}
     exec(example, scope)
     assert scope["logits"].shape == (5, 10)
@@ -70,7 +78,9 @@ def test_the_python_example_trains_a_stack(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf").symlink_to(ROOT / "conf")
-    [example] = [block for language, block in BLOCKS if language == "python" and "train(trials)" in block]
+    [example] = [
+        block for language, block in BLOCKS if language == "python" and "train(trials)" in block
+    ]
     exec(example, {})
     printed = [line for line in capsys.readouterr().out.splitlines() if "completed 0." in line]
     assert [line.split()[0] for line in printed] == ["0.3", "0.1", "0.03", "0.01"]
@@ -79,5 +89,7 @@ def test_the_python_example_trains_a_stack(
 def test_every_group_and_option_is_in_its_table() -> None:
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name != "hydra":
-            [row] = [line for line in README.splitlines() if line.startswith(f"| `{path.parent.name}` |")]
+            [row] = [
+                line for line in README.splitlines() if line.startswith(f"| `{path.parent.name}` |")
+            ]
             assert f"`{path.stem}`" in row

@@ -21,14 +21,19 @@ from trialstack.core.hydra_internals import JobReturn, outcome
 class GridSweeperConf:
     _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = field(default_factory=dict)  # null, as Hydra has it, cannot be overridden by values
+    params: dict[str, str] | None = field(
+        default_factory=dict
+    )  # null, as Hydra has it, cannot be overridden by values
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="trialstack")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="trialstack"
+)
 
 
 class GridSweeper(Sweeper):
-    """All combinations of the lists; lists with the same `tag` vary together: `a=tag(x,choice(1,2))`.
+    """All combinations of the lists; lists with the same `tag` vary together:
+    `a=tag(x,choice(1,2))`.
 
     A job that fails does not keep later batches from running.
 
@@ -37,11 +42,15 @@ class GridSweeper(Sweeper):
         params: overrides, as on the command line, which come before those that are there.
     """
 
-    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, max_batch_size: int | None = None, params: dict[str, str] | None = None
+    ) -> None:
         self.max_batch_size = max_batch_size
         self.params = params or {}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.hydra_context = hydra_context
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
@@ -49,7 +58,9 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
-        """Launch all jobs, then raise how many trials failed, or what the first of other jobs that failed raised."""
+        """Launch all jobs, then raise how many trials failed, or what the first of other jobs that
+        failed raised.
+        """
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
@@ -66,7 +77,9 @@ class GridSweeper(Sweeper):
             OmegaConf.save(self.config, folder / "multirun.yaml")
         returned: list[list[JobReturn]] = []
         for batch in batches:
-            returned.append(list(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned)))))
+            returned.append(
+                list(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned))))
+            )
         failed = sum(isinstance(outcome(job), TrialsFailed) for job in chain(*returned))
         if failed:  # for reasons that have been reported
             raise TrialsFailed(f"{failed} of {sum(map(len, returned))} trials failed")
@@ -79,7 +92,8 @@ def grid(overrides: list[Override]) -> list[list[str]]:
     """Return the jobs of a sweep, each a list of overrides.
 
     Raises:
-        UserError: lists with the same tag differ in length, or something else than a list is swept over.
+        UserError: lists with the same tag differ in length, or something else than a list is swept
+            over.
     """
     lines: dict[str, list[str]] = {}
     axes: dict[object, dict[str, None]] = {}
@@ -103,7 +117,10 @@ def batched(jobs: list[list[str]], size: int | None) -> list[list[list[str]]]:
         return [jobs]
     assert size is not None
     if size < 1:
-        raise UserError(f"hydra.sweeper.max_batch_size >= 1 must hold, got {size}; leave it out to have one batch")
+        raise UserError(
+            f"hydra.sweeper.max_batch_size >= 1 must hold, got {size}; leave it out to have one "
+            "batch"
+        )
     return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
 
@@ -113,12 +130,15 @@ def _values(override: Override) -> list[Any]:
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise UserError(
-            f"{override.input_line} is an interval, which has no list of values; use choice(...) or range(...), or "
+            f"{override.input_line} is an interval, which has no list of values; use choice(...) "
+            "or range(...), or "
             "search in it with hydra/sweeper=optuna, of the plugin hydra-optuna-sweeper"
         )
     values = list(override.sweep_string_iterator())
     if not values:
-        raise UserError(f"{override.input_line} must have values to sweep over, got none; leave it out")
+        raise UserError(
+            f"{override.input_line} must have values to sweep over, got none; leave it out"
+        )
     return values
 
 
@@ -126,5 +146,7 @@ def _together(lists: list[list[str]]) -> list[tuple[str, ...]]:
     """Return the values of lists that vary together."""
     if len(set(map(len, lists))) > 1:
         listed = "; ".join(f"{len(values)} of {values[0].partition('=')[0]}" for values in lists)
-        raise UserError(f"lists with the same tag must have the same length, got {listed}; make them as long")
+        raise UserError(
+            f"lists with the same tag must have the same length, got {listed}; make them as long"
+        )
     return list(zip(*lists, strict=True))

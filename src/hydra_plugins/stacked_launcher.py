@@ -1,4 +1,6 @@
-"""`hydra/launcher=stacked`: hands a task all jobs of a sweep at once, if it can train them together."""
+"""`hydra/launcher=stacked`: hands a task all jobs of a sweep at once, if it can train them
+together.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -28,7 +30,9 @@ class StackedLauncherConf:
     _target_: str = "hydra_plugins.stacked_launcher.StackedLauncher"
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="trialstack")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="trialstack"
+)
 
 
 class StackedLauncher(Launcher):
@@ -37,18 +41,25 @@ class StackedLauncher(Launcher):
     A task function without `together` runs once a job, as with Hydra's basic launcher.
 
     Attributes:
-        accepts: it, or `together`, makes the sweep's folder and `multirun.yaml`, once all configs are found right.
+        accepts: it, or `together`, makes the sweep's folder and `multirun.yaml`, once all configs
+            are found right.
     """
 
     accepts = True
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        hydra_context.config_loader = SweepConfigLoader(hydra_context.config_loader)  # the sweeper has this context too
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        hydra_context.config_loader = SweepConfigLoader(
+            hydra_context.config_loader
+        )  # the sweeper has this context too
         self.context = hydra_context
         self.task_function = task_function
         self.config = config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         setup_globals()
         self._configure_log()
         configs = []
@@ -63,7 +74,9 @@ class StackedLauncher(Launcher):
             configs.append(config)
         together = getattr(self.task_function, "together", None)
         if together is not None:
-            returned: list[JobReturn] = together(configs, self.config, self.context, self.task_function)
+            returned: list[JobReturn] = together(
+                configs, self.config, self.context, self.task_function
+            )
             return returned
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +85,9 @@ class StackedLauncher(Launcher):
         return [self._run(config) for config in configs]
 
     def _run(self, config: DictConfig) -> JobReturn:
-        log.info(f"\t#{config.hydra.job.num} : {' '.join(filter_overrides(config.hydra.overrides.task))}")
+        log.info(
+            f"\t#{config.hydra.job.num} : {' '.join(filter_overrides(config.hydra.overrides.task))}"
+        )
         returned = run_job(
             hydra_context=self.context,
             task_function=self.task_function,

@@ -1,4 +1,7 @@
-"""trialstack: PyTorch Lightning experiments, composed by Hydra. Importing it loads neither torch nor lightning."""
+"""trialstack: PyTorch Lightning experiments, composed by Hydra.
+
+Importing it loads neither torch nor lightning.
+"""
 
 from collections.abc import Callable
 from typing import Any

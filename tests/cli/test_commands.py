@@ -42,7 +42,11 @@ def test_what_needs_no_training_loads_neither_torch_nor_lightning(
     script: str, arguments: list[str], process: Process
 ) -> None:
     _, imports = process(script, *arguments, python=("-X", "importtime")).communicate()
-    modules = {line.rpartition("|")[2].strip() for line in imports.splitlines() if line.startswith("import time:")}
+    modules = {
+        line.rpartition("|")[2].strip()
+        for line in imports.splitlines()
+        if line.startswith("import time:")
+    }
     assert "hydra" in modules
     assert not modules & {"torch", "lightning", "matplotlib", "tensorboard", "rich.table"}
 
@@ -50,7 +54,17 @@ def test_what_needs_no_training_loads_neither_torch_nor_lightning(
 def test_help_has_groups_options_examples_and_outputs(command: Command) -> None:
     ended = command("train.py", "--help")
     assert ended.code == 0
-    for group in ("data", "model", "optimizer", "schedule", "engine", "trainer", "logger", "callbacks", "experiment"):
+    for group in (
+        "data",
+        "model",
+        "optimizer",
+        "schedule",
+        "engine",
+        "trainer",
+        "logger",
+        "callbacks",
+        "experiment",
+    ):
         options = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
         assert f"{group}: {', '.join(options)}" in ended.out
     assert ended.out.count("  python train.py") == 5
@@ -71,9 +85,13 @@ def test_every_shipped_option_keeps_the_rules(option: str) -> None:
         check(resolved(compose("train", [option, "folder=somewhere"])))
 
 
-@pytest.mark.parametrize("option", [name for name in GROUPS if not name.startswith(("data", "trainer", "experiment"))])
+@pytest.mark.parametrize(
+    "option", [name for name in GROUPS if not name.startswith(("data", "trainer", "experiment"))]
+)
 def test_every_shipped_option_trains(option: str, command: Command) -> None:
-    ended = command("train.py", option, "trainer.max_epochs=2", "trainer.limit_train_batches=3", "test=false")
+    ended = command(
+        "train.py", option, "trainer.max_epochs=2", "trainer.limit_train_batches=3", "test=false"
+    )
     assert ended.code == 0, ended.err
 
 
@@ -82,14 +100,24 @@ def test_a_model_brings_its_articles_recipe_and_can_be_overridden() -> None:
         mlp300, mlp128 = compose("train", ["model=mlp300"]), compose("train", ["model=mlp128"])
         changed = compose("train", ["model=mlp128", "optimizer=sgd", "trainer.max_epochs=7"])
         debug = compose("train", ["trainer=debug"])
-    assert (mlp300.optimizer._target_, mlp300.optimizer.lr, mlp300.trainer.max_epochs) == ("torch.optim.SGD", 0.01, 30)
-    assert (mlp128.optimizer._target_, mlp128.optimizer.lr, mlp128.trainer.max_epochs) == ("torch.optim.Adam", 0.001, 5)
+    assert (mlp300.optimizer._target_, mlp300.optimizer.lr, mlp300.trainer.max_epochs) == (
+        "torch.optim.SGD",
+        0.01,
+        30,
+    )
+    assert (mlp128.optimizer._target_, mlp128.optimizer.lr, mlp128.trainer.max_epochs) == (
+        "torch.optim.Adam",
+        0.001,
+        5,
+    )
     assert (mlp128.optimizer.eps, mlp128.model.dropout, mlp128.data.batch_size) == (1e-7, 0.2, 32)
     assert (changed.optimizer._target_, changed.trainer.max_epochs) == ("torch.optim.SGD", 7)
     assert debug.trainer.max_epochs == 2
 
 
-@pytest.mark.parametrize("overrides", [["experiment=article_mnist"], ["experiment=article_fashion"]])
+@pytest.mark.parametrize(
+    "overrides", [["experiment=article_mnist"], ["experiment=article_fashion"]]
+)
 def test_experiments_train(overrides: list[str], command: Command, data_root: Path) -> None:
     ended = command("train.py", *overrides, "trainer.max_epochs=1", "hydra.run.dir=a")
     assert ended.code == 0, ended.err
@@ -104,7 +132,12 @@ def test_a_fast_dev_run_goes_through(command: Command) -> None:
 def test_two_processes_train_as_one(process: Process, tmp_path: Path) -> None:
     trial = ["model.hidden=[16]", "trainer.max_epochs=2", "logger=none"]
     running = process(
-        "train.py", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *trial, "hydra.run.dir=two"
+        "train.py",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        *trial,
+        "hydra.run.dir=two",
     )
     out, err = running.communicate(timeout=300)
     assert running.returncode == 0, err
@@ -112,8 +145,12 @@ def test_two_processes_train_as_one(process: Process, tmp_path: Path) -> None:
     train([composed(tmp_path / "one", *trial)])
     one, two = weights(tmp_path / "one", "last"), weights(tmp_path / "two", "last")
     for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)  # float32, sums in another order
-    results = [json.loads((tmp_path / folder / "result.json").read_text()) for folder in ("one", "two")]
+        torch.testing.assert_close(
+            one[name], two[name], rtol=1e-4, atol=1e-6
+        )  # float32, sums in another order
+    results = [
+        json.loads((tmp_path / folder / "result.json").read_text()) for folder in ("one", "two")
+    ]
     assert results[0]["metrics"] == pytest.approx(results[1]["metrics"], abs=1e-3)
 
 
@@ -139,10 +176,19 @@ def test_evaluate_measures_what_the_run_measured(run: Path, command: Command) ->
     assert confusion.sum() == evaluation["samples"] == 297
     assert confusion.trace() / 297 == pytest.approx(evaluation["accuracy"], rel=1e-6)
     for label, numbers in enumerate(evaluation["classes"].values()):
-        assert numbers["recall"] == pytest.approx(confusion[label, label] / confusion[label].sum(), rel=1e-6)
-        assert numbers["precision"] == pytest.approx(confusion[label, label] / confusion[:, label].sum(), rel=1e-6)
+        assert numbers["recall"] == pytest.approx(
+            confusion[label, label] / confusion[label].sum(), rel=1e-6
+        )
+        assert numbers["precision"] == pytest.approx(
+            confusion[label, label] / confusion[:, label].sum(), rel=1e-6
+        )
     assert (run / "evaluation.png").read_bytes().startswith(b"\x89PNG")
-    for part in ("Precision", "Recall", "Confusion matrix", f"accuracy {evaluation['accuracy']:.4f}"):
+    for part in (
+        "Precision",
+        "Recall",
+        "Confusion matrix",
+        f"accuracy {evaluation['accuracy']:.4f}",
+    ):
         assert part in ended.out
 
 
@@ -162,12 +208,17 @@ def test_predict_ends_with_labels_and_class_names(run: Path, command: Command) -
 def test_predict_works_on_images_elsewhere_without_the_data(
     command: Command, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("train.py", "data=fashion", "trainer.max_epochs=20", "hydra.run.dir=here/run").code == 0
+    assert (
+        command("train.py", "data=fashion", "trainer.max_epochs=20", "hydra.run.dir=here/run").code
+        == 0
+    )
     from trialstack.data.datamodule import FashionMNIST
 
     images = FashionMNIST(str(data_root)).read().test_images
     Image.fromarray(images[3]).save("three.png")
-    Image.fromarray(255 - images[3]).convert("RGB").resize((280, 280), Image.Resampling.NEAREST).save("inverted.jpg")
+    Image.fromarray(255 - images[3]).convert("RGB").resize(
+        (280, 280), Image.Resampling.NEAREST
+    ).save("inverted.jpg")
     Path("here").rename("there")
     monkeypatch.setenv("DATA_ROOT", "/nonexistent")
     ended = command("predict.py", "run=there/run", "images=[three.png,inverted.jpg]")
@@ -188,7 +239,9 @@ def digit(tmp_path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
 @pytest.mark.parametrize("size", [28, 112])
-def test_images_of_any_mode_and_size_are_read(mode: str, size: int, digit: np.ndarray, tmp_path: Path) -> None:
+def test_images_of_any_mode_and_size_are_read(
+    mode: str, size: int, digit: np.ndarray, tmp_path: Path
+) -> None:
     grey = Image.fromarray(digit).resize((size, size), Image.Resampling.NEAREST)
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     picture = deep if mode == "I;16" else grey.convert(mode)
@@ -215,8 +268,12 @@ def test_transparency_is_paper(digit: np.ndarray, tmp_path: Path) -> None:
     assert torch.equal(read_image(tmp_path / "a.png", SHAPE, "auto"), torch.tensor(digit)[None])
 
 
-def test_a_picture_that_is_not_square_keeps_its_proportions(digit: np.ndarray, tmp_path: Path) -> None:
+def test_a_picture_that_is_not_square_keeps_its_proportions(
+    digit: np.ndarray, tmp_path: Path
+) -> None:
     wide = np.pad(digit, ((0, 0), (28, 28)))
     Image.fromarray(wide).save(tmp_path / "a.png")
     pixels = read_image(tmp_path / "a.png", SHAPE, "auto")[0] > 100
-    assert pixels.any(1).sum() / pixels.any(0).sum() == pytest.approx(12 / 8, rel=0.35)  # of 4 by 3 pixels
+    assert pixels.any(1).sum() / pixels.any(0).sum() == pytest.approx(
+        12 / 8, rel=0.35
+    )  # of 4 by 3 pixels

@@ -34,22 +34,31 @@ def test_a_sweep_whose_output_nobody_reads_goes_on_to_its_end(
     assert statuses("s") == ["completed", "completed"]
 
 
-def test_a_terminal_without_the_characters_gets_them_spelled(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_without_the_characters_gets_them_spelled(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
     assert command("train.py", "-m", *QUICK, "seed=1,2,3", "sweep=s").code == 0
     assert b" +- 0." in shown.getvalue()
 
 
-def test_a_full_disk_behind_the_output_is_said(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_behind_the_output_is_said(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         ended = command("train.py", "--cfg", "job")
-    assert (ended.code, ended.err) == (0, "some of the output cannot be shown: No space left on device\n")
+    assert (ended.code, ended.err) == (
+        0,
+        "some of the output cannot be shown: No space left on device\n",
+    )
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_what_is_written_to_a_closed_descriptor_gets_into_no_file(closed: str, tmp_path: Path) -> None:
+def test_what_is_written_to_a_closed_descriptor_gets_into_no_file(
+    closed: str, tmp_path: Path
+) -> None:
     file = tmp_path / "file"
     prints = "\n".join(
         [
@@ -61,7 +70,9 @@ def test_what_is_written_to_a_closed_descriptor_gets_into_no_file(closed: str, t
             "os.write(1, b'shown'), os.write(2, b'said')",
         ]
     )
-    ended = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, prints], capture_output=True)
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, prints], capture_output=True
+    )
     assert ended.returncode == 0
     assert file.read_text(encoding="utf-8") == ""
 
@@ -93,9 +104,13 @@ def test_a_rank_counts_only_in_a_process_that_lightning_has_started(
     assert ("LOCAL_RANK" in os.environ) == kept
 
 
-def test_a_stream_that_stands_in_for_the_terminals_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_stands_in_for_the_terminals_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shown = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "utf-8"))  # that closes `shown` when it goes
+    monkeypatch.setattr(
+        sys, "stdout", io.TextIOWrapper(shown, "utf-8")
+    )  # that closes `shown` when it goes
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     never_fail()
     print("shown", flush=True)

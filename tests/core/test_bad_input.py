@@ -1,4 +1,6 @@
-"""The user's mistakes: exit code 2 and one line with rule, value and remedy, or Hydra's short text and code 1."""
+"""The user's mistakes: exit code 2 and one line with rule, value and remedy, or Hydra's short text
+and code 1.
+"""
 
 import inspect
 import shutil
@@ -25,7 +27,10 @@ Command = Callable[..., Ended]
 WATCH = "callbacks.early_stopping.monitor=val/loss"
 
 VALUES = [
-    ("data.batch_size=0", "data.batch_size must be a whole number of at least 1, got 0; try data.batch_size=32"),
+    (
+        "data.batch_size=0",
+        "data.batch_size must be a whole number of at least 1, got 0; try data.batch_size=32",
+    ),
     ("data.batch_size=-3", "got -3"),
     ("data.batch_size=1.5", "got 1.5"),
     ("data.batch_size=many", "got 'many'"),
@@ -34,49 +39,88 @@ VALUES = [
     ("data.val_size=1500", "data.val_size < 1500 must hold"),
     ("data.val_size=70000", "got 70000"),
     ("data.normalize=zscore", "data.normalize must be one of unit, standard, got 'zscore'"),
-    ("optimizer.lr=-0.1", "optimizer.lr must be a number of at least 0, got -0.1; try optimizer.lr=0.01"),
+    (
+        "optimizer.lr=-0.1",
+        "optimizer.lr must be a number of at least 0, got -0.1; try optimizer.lr=0.01",
+    ),
     ("optimizer.lr=nan", "got nan"),
     ("optimizer.lr=fast", "got 'fast'"),
     ("optimizer.lr=inf", "got inf"),
     ("optimizer.nesterov=true", "optimizer.nesterov=true needs optimizer.momentum above 0"),
-    ("model.hidden=[0]", "model.hidden must be a list of whole numbers of at least 1, one a hidden layer, got [0]"),
+    (
+        "model.hidden=[0]",
+        "model.hidden must be a list of whole numbers of at least 1, one a hidden layer, got [0]",
+    ),
     ("model.hidden=[-1]", "got [-1]"),
     ("model.hidden='300'", "got '300'"),
     ("model.hidden=300", "got 300; try model.hidden=[300,100]"),
-    ("model.dropout=1.0", "model.dropout must be a number from 0 up to, but not including, 1, got 1.0"),
+    (
+        "model.dropout=1.0",
+        "model.dropout must be a number from 0 up to, but not including, 1, got 1.0",
+    ),
     ("model.dropout=1.5", "got 1.5; try model.dropout=0.2"),
     ("model.activation=swish", "one of relu, tanh, gelu"),
     ("model.init=magic", "got 'magic'"),
-    ("model._target_=nowhere.Net", "model._target_ must name a class that can be imported, got nowhere.Net"),
+    (
+        "model._target_=nowhere.Net",
+        "model._target_ must name a class that can be imported, got nowhere.Net",
+    ),
     ("trainer.max_epochs=-5", "trainer.max_epochs must be a whole number of at least 1, got -5"),
-    ("trainer.accelerator=quantum", "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got"),
+    (
+        "trainer.accelerator=quantum",
+        "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got",
+    ),
     ("trainer.devices=0", "trainer.devices must be"),
     ("trainer.precision=7", "precision"),
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1; try seed=1"),
-    ("objective=test/acc", "objective must be one of val/acc, val/loss, train/acc, train/loss, got 'test/acc'"),
+    (
+        "objective=test/acc",
+        "objective must be one of val/acc, val/loss, train/acc, train/loss, got 'test/acc'",
+    ),
     ("trainer.limit_val_batches=0", "objective=val/acc needs validation"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches must be above 0, got 0"),
     (
         "trainer.limit_train_batches=0.001",
         "trainer.limit_train_batches >= 0.026 must hold (one of 38 minibatches), got 0.001",
     ),
-    ("engine.steps_per_execution=0", "engine.steps_per_execution must be a whole number of at least 1, got 0"),
+    (
+        "engine.steps_per_execution=0",
+        "engine.steps_per_execution must be a whole number of at least 1, got 0",
+    ),
     ("engine.name=turbo", "engine.name must be one of auto, stacked, eager, got 'turbo'"),
     ("resume=nowhere", "run folder nowhere does not exist"),
-    ("schedule.warmup_epochs=50", "schedule.warmup_epochs < 1 must hold (trainer.max_epochs), got 50"),
-    ("data.augment=crop", "data.augment must be a list of transforms, each with a _target_, got 'crop'"),
-    ("data.augment=[{_target_: torchvision.transforms.v2.RandomCrop, size: 24}]", "must keep the images [1, 28, 28]"),
+    (
+        "schedule.warmup_epochs=50",
+        "schedule.warmup_epochs < 1 must hold (trainer.max_epochs), got 50",
+    ),
+    (
+        "data.augment=crop",
+        "data.augment must be a list of transforms, each with a _target_, got 'crop'",
+    ),
+    (
+        "data.augment=[{_target_: torchvision.transforms.v2.RandomCrop, size: 24}]",
+        "must keep the images [1, 28, 28]",
+    ),
     (
         "data.augment=[{_target_: torchvision.transforms.v2.Magic}]",
         "data.augment[0]._target_ must name a class that can be imported",
     ),
-    ("model={_target_: torch.nn.Flatten}", "torch.nn.Flatten does not take model.hidden, got [300, 100]"),
+    (
+        "model={_target_: torch.nn.Flatten}",
+        "torch.nn.Flatten does not take model.hidden, got [300, 100]",
+    ),
     (
         "+logger.x._target_=lightning.pytorch.loggers.CSVLogger",
         "logger.x: lightning.pytorch.loggers.CSVLogger cannot be made of these arguments",
     ),
-    ("+callbacks.x._target_=nowhere.Callback", "callbacks.x._target_ must name a class that can be imported"),
-    ("optimizer._target_=torch.nn.Linear", "must name a subclass of torch.optim.optimizer.Optimizer"),
+    (
+        "+callbacks.x._target_=nowhere.Callback",
+        "callbacks.x._target_ must name a class that can be imported",
+    ),
+    (
+        "optimizer._target_=torch.nn.Linear",
+        "must name a subclass of torch.optim.optimizer.Optimizer",
+    ),
     ("data.val_size=???", "data.val_size has no value"),
     ("logger=null", "logger must be the name of an option, got logger=null; try logger=none"),
     ("data=null", "data must be the name of an option, got data=null; try data=digits"),
@@ -87,28 +131,64 @@ VALUES = [
     ("~trainer.devices", "trainer.devices must be a whole number of at least 1"),
     ("~model.hidden", "got none; try model.hidden=[300,100]"),
     ("folder=X", "folder must be ${hydra:runtime.output_dir}, got 'X'; try hydra.run.dir=X"),
-    ("callbacks.progress=null", "callbacks.progress must have a _target_, the name of a class, got None"),
+    (
+        "callbacks.progress=null",
+        "callbacks.progress must have a _target_, the name of a class, got None",
+    ),
     (
         "+callbacks.early_stopping={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val_loss}",
         "got 'val_loss'",
     ),
-    ("+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:lr,patience:-1}", "x.patience must be"),
-    ("trainer.limit_val_batches=0.5", "trainer.limit_val_batches >= 1 must hold (one of 1 minibatches), got 0.5"),
+    (
+        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:lr,patience:-1}",
+        "x.patience must be",
+    ),
+    (
+        "trainer.limit_val_batches=0.5",
+        "trainer.limit_val_batches >= 1 must hold (one of 1 minibatches), got 0.5",
+    ),
     ("+trainer.overfit_batches=0.001", "trainer.overfit_batches >= 1 must hold"),
-    ("+trainer.val_check_interval=39", "trainer.val_check_interval <= 38 must hold (minibatches of an epoch), got 39"),
-    ("+trainer.val_check_interval=0", "trainer.val_check_interval must be a whole number of minibatches of at least 1"),
-    ("+trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be a whole number of at least 1"),
+    (
+        "+trainer.val_check_interval=39",
+        "trainer.val_check_interval <= 38 must hold (minibatches of an epoch), got 39",
+    ),
+    (
+        "+trainer.val_check_interval=0",
+        "trainer.val_check_interval must be a whole number of minibatches of at least 1",
+    ),
+    (
+        "+trainer.accumulate_grad_batches=0",
+        "trainer.accumulate_grad_batches must be a whole number of at least 1",
+    ),
     ("+trainer.min_epochs=5", "trainer.min_epochs <= 1 must hold (trainer.max_epochs), got 5"),
-    ("+trainer.logger=false", "trainer.logger is for trialstack to say, got False; try logger=none"),
+    (
+        "+trainer.logger=false",
+        "trainer.logger is for trialstack to say, got False; try logger=none",
+    ),
     ("+trainer.profiler=nonsense", "profiler"),
     ("trainer.strategy=nonsense", "invalid strategy name"),
-    ("trainer.deterministic=maybe", "trainer.deterministic must be true, false or warn, got 'maybe'"),
-    ("trainer.accelerator=tpu", "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got 'tpu'"),
-    ("trainer.check_val_every_n_epoch=5", "trainer.check_val_every_n_epoch <= 1 must hold (trainer.max_epochs)"),
-    ("trainer.max_time=60", "trainer.max_time must be a time above 0 as DD:HH:MM:SS, or null, got 60"),
+    (
+        "trainer.deterministic=maybe",
+        "trainer.deterministic must be true, false or warn, got 'maybe'",
+    ),
+    (
+        "trainer.accelerator=tpu",
+        "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got 'tpu'",
+    ),
+    (
+        "trainer.check_val_every_n_epoch=5",
+        "trainer.check_val_every_n_epoch <= 1 must hold (trainer.max_epochs)",
+    ),
+    (
+        "trainer.max_time=60",
+        "trainer.max_time must be a time above 0 as DD:HH:MM:SS, or null, got 60",
+    ),
     ("trainer.max_time='00:00:00:00'", "got '00:00:00:00'; try trainer.max_time=00:01:00:00"),
     ("trainer.max_time={minutes:0}", "got {'minutes': 0}"),
-    ("optimizer.lr=1e308", "(float32 holds sizes from 1.2e-38 to 3.4e38), got 1e+308; try optimizer.lr=0.01"),
+    (
+        "optimizer.lr=1e308",
+        "(float32 holds sizes from 1.2e-38 to 3.4e38), got 1e+308; try optimizer.lr=0.01",
+    ),
     (f"optimizer.lr={'9' * 400}", "9999... (400 characters); try optimizer.lr=0.01"),
     ("optimizer.momentum=1e308", "optimizer.momentum must be a number from 0 to 1"),
     ("optimizer._target_=null", "optimizer._target_ must be the dotted name of a class, got None"),
@@ -116,12 +196,30 @@ VALUES = [
     ("+optimizer.maximize=maybe", "optimizer.maximize must be true or false, got 'maybe'"),
     ("+optimizer={foreach:true,fused:true}", "`fused` and `foreach` cannot be `True` together"),
     ("engine.steps_per_execution=10000000000000000000000", "(64 bits hold up to 9.2e18)"),
-    ("schedule.name=cosine", "schedule.name=cosine needs schedule.eta_min, got none; try schedule=cosine"),
-    ("schedule.name=step", "schedule.name=step needs schedule.step_size, got none; try schedule=step"),
-    ("schedule.name=onecycle", "schedule.name=onecycle needs schedule.max_lr, got none; try schedule=onecycle"),
-    ("data._target_=trialstack.data.ImageDataModule", "must name a dataset with dataset, class_names"),
-    ("model.hidden=[1000000000000]", "has 7.95e+14 parameters: they and a checkpoint take 5.92e+06 GiB"),
-    (f"model.hidden={[2] * 1001}".replace(" ", ""), "model.hidden must have at most 1000 layers, got 1001"),
+    (
+        "schedule.name=cosine",
+        "schedule.name=cosine needs schedule.eta_min, got none; try schedule=cosine",
+    ),
+    (
+        "schedule.name=step",
+        "schedule.name=step needs schedule.step_size, got none; try schedule=step",
+    ),
+    (
+        "schedule.name=onecycle",
+        "schedule.name=onecycle needs schedule.max_lr, got none; try schedule=onecycle",
+    ),
+    (
+        "data._target_=trialstack.data.ImageDataModule",
+        "must name a dataset with dataset, class_names",
+    ),
+    (
+        "model.hidden=[1000000000000]",
+        "has 7.95e+14 parameters: they and a checkpoint take 5.92e+06 GiB",
+    ),
+    (
+        f"model.hidden={[2] * 1001}".replace(" ", ""),
+        "model.hidden must have at most 1000 layers, got 1001",
+    ),
 ]
 """Overrides and messages."""
 
@@ -131,9 +229,13 @@ UNREAD = [
     ("+lr=0.1", "or use optimizer.lr, the nearest key that is read"),
     (
         "+schedule.warmup=1",
-        "schedule=constant does not read schedule.warmup, got 1; leave it out, or use schedule.warmup",
+        "schedule=constant does not read schedule.warmup, got 1; leave it out, or use "
+        "schedule.warmup",
     ),
-    ("+schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "or use schedule.name, the nearest"),
+    (
+        "+schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "or use schedule.name, the nearest",
+    ),
     ("+data.unknown=1", "trialstack.data.Digits does not read data.unknown, got 1"),
     ("+data.root=data", "trialstack.data.Digits does not read data.root"),
     ("+model.width=3", "MLP does not read model.width, got 3"),
@@ -153,7 +255,11 @@ ONCE_READ = "data.augment=[{_target_: torchvision.transforms.v2.RandomCrop, size
 def test_a_bad_value_is_one_line_and_exit_code_2_and_leaves_nothing(
     override: str, message: str, command: Command
 ) -> None:
-    ended = command("train.py", override, "trainer.max_epochs=1" if "max_epochs" not in override else "test=false")
+    ended = command(
+        "train.py",
+        override,
+        "trainer.max_epochs=1" if "max_epochs" not in override else "test=false",
+    )
     assert ended.code == 2, ended.err
     assert message in ended.err
     assert len(ended.err.splitlines()) == 1, ended.err
@@ -167,36 +273,87 @@ def test_a_bad_value_is_one_line_and_exit_code_2_and_leaves_nothing(
             ["data=fashion", "data.val_size=60000"],
             "data.val_size < 60000 must hold (the training set of Fashion-MNIST)",
         ),
-        (["data=mnist", "data.batch_size=55001"], "data.batch_size <= 55000 must hold (the training samples of MNIST)"),
+        (
+            ["data=mnist", "data.batch_size=55001"],
+            "data.batch_size <= 55000 must hold (the training samples of MNIST)",
+        ),
         (["data=mnist", "data.root='a\nb'"], "data.root must be a folder, got 'a\\nb'"),
-        (["optimizer=adam", "optimizer.betas=[0,0]"], "optimizer.betas must be two numbers with a point"),
-        (["optimizer=adam", "+optimizer.capturable=true"], "cannot make a step: If capturable=True"),
-        (["optimizer=adamw", "optimizer.lr=1e30", "optimizer.weight_decay=1e30"], "must be at most 3.4e38"),
-        (["optimizer=adam", "optimizer.eps=1e-308"], "optimizer.eps must be a number above 0 (float32 holds"),
-        (["schedule=step", "schedule.step_size=1", "schedule.gamma=1e30", "trainer.max_epochs=9"], "got 1e238"),
-        (["schedule=cosine", "schedule.eta_min=1e308"], "schedule.eta_min must be a number of at least 0 (float32"),
-        (["schedule=onecycle", "schedule.final_div_factor=1e-308"], "final_div_factor must be a number above 0"),
+        (
+            ["optimizer=adam", "optimizer.betas=[0,0]"],
+            "optimizer.betas must be two numbers with a point",
+        ),
+        (
+            ["optimizer=adam", "+optimizer.capturable=true"],
+            "cannot make a step: If capturable=True",
+        ),
+        (
+            ["optimizer=adamw", "optimizer.lr=1e30", "optimizer.weight_decay=1e30"],
+            "must be at most 3.4e38",
+        ),
+        (
+            ["optimizer=adam", "optimizer.eps=1e-308"],
+            "optimizer.eps must be a number above 0 (float32 holds",
+        ),
+        (
+            [
+                "schedule=step",
+                "schedule.step_size=1",
+                "schedule.gamma=1e30",
+                "trainer.max_epochs=9",
+            ],
+            "got 1e238",
+        ),
+        (
+            ["schedule=cosine", "schedule.eta_min=1e308"],
+            "schedule.eta_min must be a number of at least 0 (float32",
+        ),
+        (
+            ["schedule=onecycle", "schedule.final_div_factor=1e-308"],
+            "final_div_factor must be a number above 0",
+        ),
         (
             ["schedule=onecycle", "schedule.div_factor=1e-30", "schedule.final_div_factor=1e-30"],
             "must be at most 3.4e38",
         ),
         (
-            ["objective=train/loss", "trainer.limit_val_batches=0", "callbacks=early_stopping", WATCH],
+            [
+                "objective=train/loss",
+                "trainer.limit_val_batches=0",
+                "callbacks=early_stopping",
+                WATCH,
+            ],
             "needs validation",
         ),
         (["-m", "logger=null,none"], "logger must be the name of an option, got logger=null,none"),
-        (["-m", "seed=1,2", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size >= 1 must hold, got 0"),
+        (
+            ["-m", "seed=1,2", "hydra.sweeper.max_batch_size=0"],
+            "hydra.sweeper.max_batch_size >= 1 must hold, got 0",
+        ),
         (["-m", "optimizer=adam", "optimizer.betas=[0.9,0.999],[0,0.9]"], "got [0, 0.9]"),
         (["-m", "schedule=onecycle", "schedule.final_div_factor=1e4,1e-308"], "got 1e-308"),
-        (["-m", "optimizer.nesterov=true", "optimizer.momentum=0.9", "+optimizer.dampening=0.0,0.1"], "zero dampening"),
+        (
+            [
+                "-m",
+                "optimizer.nesterov=true",
+                "optimizer.momentum=0.9",
+                "+optimizer.dampening=0.0,0.1",
+            ],
+            "zero dampening",
+        ),
         (["-m", "seed=1,2", "folder=X"], "folder must be"),
         (["-m", "seed=1,2", "+compile=true"], "nothing reads compile"),
         (["-m", "+trainer.profiler=simple,nonsense"], "profiler"),
         (["-m", "data.val_size=300,1500"], "data.val_size < 1500 must hold"),
         (["retry=diverged"], "retry=diverged is for sweeps, got a single run; add -m"),
         (["on_error=stop"], "on_error=stop is for sweeps, got a single run; add -m"),
-        (["data=fashion", "data.root=nowhere", "data.download=false"], "Fashion-MNIST is not in nowhere/FashionMNIST"),
-        (["-m", "data=mnist", "seed=1,2", "data.root=nowhere", "data.download=false"], "MNIST is not in nowhere/"),
+        (
+            ["data=fashion", "data.root=nowhere", "data.download=false"],
+            "Fashion-MNIST is not in nowhere/FashionMNIST",
+        ),
+        (
+            ["-m", "data=mnist", "seed=1,2", "data.root=nowhere", "data.download=false"],
+            "MNIST is not in nowhere/",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -239,9 +396,13 @@ def test_what_is_known_of_torch_and_lightning_is_so() -> None:
             Trainer(precision=precision, logger=False, accelerator="cpu")  # type: ignore[arg-type]
 
 
-def test_a_trial_from_python_outside_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_from_python_outside_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"conf/train.yaml does not exist: .* pass compose_trial.*conf=") as raised:
+    with pytest.raises(
+        UserError, match=r"conf/train.yaml does not exist: .* pass compose_trial.*conf="
+    ) as raised:
         compose_trial(["seed=2"], tmp_path / "run")
     assert "\n" not in str(raised.value)
     with pytest.raises(UserError, match="nothing reads compile"):
@@ -295,7 +456,10 @@ def test_a_config_file_that_is_no_yaml(command: Command) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer=gpu", "trainer.accelerator=gpu needs a GPU that torch can use, found none; try trainer=cpu"),
+        (
+            "trainer=gpu",
+            "trainer.accelerator=gpu needs a GPU that torch can use, found none; try trainer=cpu",
+        ),
         ("trainer.devices=1000", "trainer.devices <= "),
     ],
 )
@@ -309,7 +473,10 @@ def test_devices_that_are_not_there(override: str, message: str, command: Comman
     ("override", "parts"),
     [
         ("model=mlp200", ("mlp128", "mlp300")),
-        ("optimizer.lrr=1", ("optimizer.lrr", "Did you mean 'optimizer.lr'?", "momentum", "weight_decay")),
+        (
+            "optimizer.lrr=1",
+            ("optimizer.lrr", "Did you mean 'optimizer.lr'?", "momentum", "weight_decay"),
+        ),
         ("bach=3", ("bach", "seed", "objective", "data")),
         ("optimizer.lr=[", ("no viable alternative", "override_grammar")),
     ],
@@ -324,7 +491,9 @@ def test_hydras_own_errors_are_short_list_what_there_is_and_end_with_1(
     assert "Traceback" not in ended.err
 
 
-def test_a_full_error_shows_the_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_error_shows_the_traceback(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("trialstack.cli.command._FULL_ERROR", "1")
     ended = command("train.py", "seed=-1")
     assert ended.code == 2
@@ -346,7 +515,11 @@ def test_a_dataset_that_is_nowhere_is_one_line(command: Command, data_root: Path
     ended = command("train.py", "data=fashion", "data.root=nowhere")
     assert ended.code == 2
     message = ended.err.splitlines()[-1]
-    for part in ("Fashion-MNIST is not in nowhere/FashionMNIST/raw", "t10k-labels-idx1-ubyte", "data=digits"):
+    for part in (
+        "Fashion-MNIST is not in nowhere/FashionMNIST/raw",
+        "t10k-labels-idx1-ubyte",
+        "data=digits",
+    ):
         assert part in message
 
 
@@ -380,7 +553,9 @@ def test_a_folder_that_is_no_run(script: str, key: str, command: Command) -> Non
 
 
 @pytest.mark.parametrize(("script", "key"), COMMANDS)
-def test_a_corrupt_or_foreign_checkpoint(script: str, key: str, command: Command, run: Path) -> None:
+def test_a_corrupt_or_foreign_checkpoint(
+    script: str, key: str, command: Command, run: Path
+) -> None:
     extra = ["index=[0]"] if script == "predict.py" else []
     checkpoint = run / "checkpoints" / ("last.ckpt" if script == "train.py" else "best.ckpt")
     whole = checkpoint.read_bytes()
@@ -402,7 +577,10 @@ def test_a_corrupt_or_foreign_checkpoint(script: str, key: str, command: Command
 
 def test_a_checkpoint_cannot_run_code(command: Command, run: Path) -> None:
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["hyper_parameters"]["model"] = {"_target_": "subprocess.Popen", "args": ["touch", "pwned"]}
+    checkpoint["hyper_parameters"]["model"] = {
+        "_target_": "subprocess.Popen",
+        "args": ["touch", "pwned"],
+    }
     torch.save(checkpoint, run / "checkpoints" / "best.ckpt")
     ended = command("evaluate.py", f"run={run}")
     assert (ended.code, Path("pwned").exists()) == (2, False)
@@ -417,14 +595,18 @@ def test_a_checkpoint_cannot_run_code(command: Command, run: Path) -> None:
         ("~schedule", "got ~schedule"),
     ],
 )
-def test_resume_does_not_change_the_run(override: str, message: str, command: Command, run: Path) -> None:
+def test_resume_does_not_change_the_run(
+    override: str, message: str, command: Command, run: Path
+) -> None:
     ended = command("train.py", f"resume={run}", override)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
     assert message in ended.err
 
 
 def test_a_schedule_that_was_laid_out_cannot_be_lengthened(command: Command) -> None:
-    assert command("train.py", "schedule=cosine", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "schedule=cosine", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    )
     ended = command("train.py", "resume=a", "trainer.max_epochs=2")
     assert ended.code == 2
     assert "schedule=cosine is laid out for trainer.max_epochs=1, got 2" in ended.err
@@ -442,14 +624,22 @@ def test_a_schedule_that_was_laid_out_cannot_be_lengthened(command: Command) -> 
         (["images=[run/result.json]"], "run/result.json is no image that can be read"),
         (["images=[run]"], "image run is no regular file"),
         (["index=[0]", "output=labels.txt"], "output must be a file that ends in .csv or .json"),
-        (["index=[0]", "output=run/result.json/labels.csv"], "cannot write output=run/result.json/labels.csv"),
-        (["index=[0]", "output=nowhere/labels.csv"], "there is no folder nowhere; try output=labels.csv"),
+        (
+            ["index=[0]", "output=run/result.json/labels.csv"],
+            "cannot write output=run/result.json/labels.csv",
+        ),
+        (
+            ["index=[0]", "output=nowhere/labels.csv"],
+            "there is no folder nowhere; try output=labels.csv",
+        ),
         (["index=[0]", "+top=3"], "nothing reads top, got 3"),
         (["index=[0]", "accelerator=tpu"], "accelerator must be one of auto, cpu, gpu"),
         (["index=[0]", "invert=maybe"], "invert must be true, false or auto, got 'maybe'"),
     ],
 )
-def test_predict_says_what_is_wrong(overrides: list[str], message: str, command: Command, run: Path) -> None:
+def test_predict_says_what_is_wrong(
+    overrides: list[str], message: str, command: Command, run: Path
+) -> None:
     ended = command("predict.py", f"run={run}", *overrides)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
     assert message in ended.err

@@ -22,23 +22,56 @@ OVERRIDES = {
     "groups": ["model=mlp128", "data=mnist", "schedule=cosine"],
     "a group and its values": ["optimizer=adam", "optimizer.betas=[0.8,0.9]"],
     "an experiment": ["experiment=article_mnist", "trainer.max_epochs=7"],
-    "additions": ["+trainer.gradient_clip_val=1.0", "+notes.who=me", "++notes.why=null", "++seed=4"],
+    "additions": [
+        "+trainer.gradient_clip_val=1.0",
+        "+notes.who=me",
+        "++notes.why=null",
+        "++seed=4",
+    ],
     "an added group": ["+optimizer@second=adam", "second.lr=0.5"],
     "a value in the place of a group": ["+trainer={a:1}"],
     "deletions": ["~schedule", "~optimizer.momentum", "~test"],
-    "interpolations": ["seed=${hydra:job.num}", "+name=${model.hidden}", "data=mnist", "data.root=${oc.env:HOME}"],
-    "lists and dictionaries": ["model.hidden=[64,32]", "+more={a:[1,2],b:{c:null}}", "model.hidden=[]"],
-    "strings": ["+a='x y'", '+b="it\'s, quoted"', "+c=a\\,b", "+d='1'", "+e=", "+f=true", "+g='${seed}'"],
-    "hydra's values": ["hydra.job.name=other", "+hydra.job.env_set.A=b", "hydra.verbose=true", "hydra.job.chdir=true"],
+    "interpolations": [
+        "seed=${hydra:job.num}",
+        "+name=${model.hidden}",
+        "data=mnist",
+        "data.root=${oc.env:HOME}",
+    ],
+    "lists and dictionaries": [
+        "model.hidden=[64,32]",
+        "+more={a:[1,2],b:{c:null}}",
+        "model.hidden=[]",
+    ],
+    "strings": [
+        "+a='x y'",
+        '+b="it\'s, quoted"',
+        "+c=a\\,b",
+        "+d='1'",
+        "+e=",
+        "+f=true",
+        "+g='${seed}'",
+    ],
+    "hydra's values": [
+        "hydra.job.name=other",
+        "+hydra.job.env_set.A=b",
+        "hydra.verbose=true",
+        "hydra.job.chdir=true",
+    ],
     "hydra's name": ["++hydra.job.name=other"],
     "hydra's runtime": ["hydra.runtime.cwd=nowhere", "hydra.job.env_copy=[HOME]"],
-    "hydra's directory names": ["hydra.job.config.override_dirname.exclude_keys=[seed]", "seed=2", "optimizer.lr=1"],
+    "hydra's directory names": [
+        "hydra.job.config.override_dirname.exclude_keys=[seed]",
+        "seed=2",
+        "optimizer.lr=1",
+    ],
     "the search path": ["hydra.searchpath=[pkg://tests]", "seed=5"],
 }
 
 
 @pytest.fixture
-def loaders(hydra_restore_singletons: None) -> tuple[ConfigLoaderImpl, SweepConfigLoader, DictConfig]:
+def loaders(
+    hydra_restore_singletons: None,
+) -> tuple[ConfigLoaderImpl, SweepConfigLoader, DictConfig]:
     """Hydra's loader, the one for sweeps, and the sweep's config."""
     return _loaders(ROOT / "conf")
 
@@ -69,14 +102,27 @@ def flags(node: Any) -> Iterator[object]:
     """Types, flags and structured types of all nodes."""
     for key in sorted(node, key=str) if isinstance(node, DictConfig) else range(len(node)):
         child = node._get_node(key)
-        yield key, type(child), child._get_flag("struct"), child._get_flag("readonly"), child._metadata.object_type
+        yield (
+            key,
+            type(child),
+            child._get_flag("struct"),
+            child._get_flag("readonly"),
+            child._metadata.object_type,
+        )
         if OmegaConf.is_config(child) and not child._is_none() and not child._is_missing():
             yield from flags(child)
 
 
 @pytest.mark.parametrize(
     "overrides",
-    [["optimizer.momentun=1"], ["model=mlp200"], ["+seed=1"], ["~nothing"], ["optimizer.lr=1,2"], ["++data=mnist"]],
+    [
+        ["optimizer.momentun=1"],
+        ["model=mlp200"],
+        ["+seed=1"],
+        ["~nothing"],
+        ["optimizer.lr=1,2"],
+        ["++data=mnist"],
+    ],
 )
 def test_what_hydra_refuses_is_refused_in_its_words(overrides: list[str], loaders: Loaders) -> None:
     theirs, ours, master = loaders
@@ -88,7 +134,9 @@ def test_what_hydra_refuses_is_refused_in_its_words(overrides: list[str], loader
     assert errors[0] == errors[1]
 
 
-def test_edits_of_the_files_change_nothing_later(tmp_path: Path, hydra_restore_singletons: None) -> None:
+def test_edits_of_the_files_change_nothing_later(
+    tmp_path: Path, hydra_restore_singletons: None
+) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     _, ours, master = _loaders(tmp_path / "conf")
     before = ours.load_sweep_config(master, ["seed=1"])
@@ -127,5 +175,7 @@ def test_files_are_merged_once_for_all_jobs_of_the_same_groups(
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", counted)
     for number in range(6):
         for model in ("mlp300", "mlp128"):
-            ours.load_sweep_config(master, [f"model={model}", f"optimizer.lr={number / 10}", f"seed={number}"])
+            ours.load_sweep_config(
+                master, [f"model={model}", f"optimizer.lr={number / 10}", f"seed={number}"]
+            )
     assert len(merged) == 2

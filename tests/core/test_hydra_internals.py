@@ -1,4 +1,6 @@
-"""Hydra's versions: its private parts are used in one place, which works with the pre-release too."""
+"""Hydra's versions: its private parts are used in one place, which works with the pre-release
+too.
+"""
 
 import ast
 import json
@@ -28,16 +30,27 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def test_private_parts_of_hydra_are_imported_in_one_file() -> None:
-    importing = {file for file in SOURCES if any(name.startswith(PRIVATE) for name in imported(file))}
+    importing = {
+        file for file in SOURCES if any(name.startswith(PRIVATE) for name in imported(file))
+    }
     assert importing == {ALLOWED}
 
 
 @pytest.mark.skipif(
-    not (PRERELEASE / "hydra").is_dir(), reason=f"Hydra's pre-release is not in {PRERELEASE}; `make test` fetches it"
+    not (PRERELEASE / "hydra").is_dir(),
+    reason=f"Hydra's pre-release is not in {PRERELEASE}; `make test` fetches it",
 )
 def test_a_sweep_runs_under_hydras_prerelease(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, ROOT / "train.py", "-m", "seed=1,2", "model.hidden=[]", "trainer.max_epochs=1", "sweep=next"],
+        [
+            sys.executable,
+            ROOT / "train.py",
+            "-m",
+            "seed=1,2",
+            "model.hidden=[]",
+            "trainer.max_epochs=1",
+            "sweep=next",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": f"{PRERELEASE}{os.pathsep}{ROOT / 'src'}"},
         capture_output=True,
@@ -48,4 +61,6 @@ def test_a_sweep_runs_under_hydras_prerelease(tmp_path: Path) -> None:
     for number in "01":
         folder = tmp_path / "outputs/sweeps/next" / number
         assert json.loads((folder / "result.json").read_text())["status"] == "completed"
-        assert str(OmegaConf.load(folder / ".hydra/hydra.yaml").hydra.runtime.version).startswith("1.4")
+        assert str(OmegaConf.load(folder / ".hydra/hydra.yaml").hydra.runtime.version).startswith(
+            "1.4"
+        )

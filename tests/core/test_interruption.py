@@ -47,7 +47,10 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return before
 
 
-CASES = [(signal.SIGTERM, moment) for moment in MOMENTS] + [(signal.SIGINT, "training"), (signal.SIGHUP, "training")]
+CASES = [(signal.SIGTERM, moment) for moment in MOMENTS] + [
+    (signal.SIGINT, "training"),
+    (signal.SIGHUP, "training"),
+]
 
 
 @pytest.mark.parametrize(("number", "moment"), CASES)
@@ -59,10 +62,14 @@ def test_a_signal_ends_a_run_with_the_command_that_continues_it(
     assert (ended.code, ended.err) == (130, "interrupted; `python train.py resume=a` continues\n")
     if moment != "importing":
         assert json.loads(Path("a/result.json").read_text())["status"] == "interrupted"
-    assert not [path for path in Path("a").rglob(".*") if path.is_file()], "no lock, no temporary file"
+    assert not [path for path in Path("a").rglob(".*") if path.is_file()], (
+        "no lock, no temporary file"
+    )
 
 
-def test_signals_that_come_while_the_first_is_handled_cost_nothing(command: Command, send: Callable[..., None]) -> None:
+def test_signals_that_come_while_the_first_is_handled_cost_nothing(
+    command: Command, send: Callable[..., None]
+) -> None:
     send(MOMENTS["training"], signal.SIGINT)
     send("trialstack.run.run:Run.write_result", signal.SIGINT)  # of two trials
     ended = command("train.py", "-m", *QUICK, "seed=1,2", "sweep=s")
@@ -89,7 +96,9 @@ with Interruption():
         signal.raise_signal(signal.SIGTERM)
         print("finished")
 """
-    ended = subprocess.run([sys.executable, "-u", "-c", hangs], capture_output=True, text=True, preexec_fn=listen)
+    ended = subprocess.run(
+        [sys.executable, "-u", "-c", hangs], capture_output=True, text=True, preexec_fn=listen
+    )
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "finishing\n")
     assert "more" in ended.stderr
 
@@ -109,7 +118,9 @@ def wait() -> None:
 def test_an_import_that_is_interrupted_is_finished_first(
     handled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "interrupted.py").write_text("import signal\n\nsignal.raise_signal(signal.SIGTERM)\nwhole = True\n")
+    (tmp_path / "interrupted.py").write_text(
+        "import signal\n\nsignal.raise_signal(signal.SIGTERM)\nwhole = True\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     module = import_module("interrupted")
     assert module.whole

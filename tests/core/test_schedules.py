@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    SequentialLR,
+    StepLR,
+)
 
 from trialstack.core.schedule import Length
 from trialstack.core.schedules import schedule
@@ -17,7 +24,8 @@ STEPS, EPOCH, BASE = 40, 10, 0.1
 def rates(name: str, **settings: Any) -> list[float]:
     """Return the rate of every step of a run of 4 epochs of 10 steps."""
     numbers_K = np.arange(STEPS, dtype=np.float64)
-    return schedule({"name": name, **settings}).rates(numbers_K, BASE, Length(STEPS, EPOCH)).tolist()  # type: ignore[no-any-return]
+    kind = schedule({"name": name, **settings})
+    return [float(rate) for rate in kind.rates(numbers_K, BASE, Length(STEPS, EPOCH))]
 
 
 def test_constant_is_the_optimizers_rate() -> None:
@@ -25,16 +33,21 @@ def test_constant_is_the_optimizers_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("constant", {}), ("cosine", {"eta_min": 0.0}), ("step", {"step_size": 5, "gamma": 0.1})]
+    ("name", "settings"),
+    [("constant", {}), ("cosine", {"eta_min": 0.0}), ("step", {"step_size": 5, "gamma": 0.1})],
 )
-def test_warm_up_rises_linearly_to_the_optimizers_rate(name: str, settings: dict[str, float]) -> None:
+def test_warm_up_rises_linearly_to_the_optimizers_rate(
+    name: str, settings: dict[str, float]
+) -> None:
     seen = rates(name, warmup_epochs=0.4, **settings)
     assert seen[:5] == pytest.approx([BASE * k / 5 for k in (1, 2, 3, 4, 5)])
 
 
 def test_cosine_falls_from_the_base_rate_to_eta_min() -> None:
     seen = rates("cosine", eta_min=0.01, warmup_epochs=0)
-    expected = [0.01 + (BASE - 0.01) * (1 + math.cos(math.pi * step / STEPS)) / 2 for step in range(STEPS)]
+    expected = [
+        0.01 + (BASE - 0.01) * (1 + math.cos(math.pi * step / STEPS)) / 2 for step in range(STEPS)
+    ]
     assert seen == pytest.approx(expected)
 
 
@@ -57,7 +70,9 @@ def test_onecycle_peaks_after_pct_start_of_the_run() -> None:
 
 
 def test_onecycle_can_rise_for_one_step_only() -> None:
-    seen = rates("onecycle", max_lr=BASE, pct_start=1 / STEPS, div_factor=25.0, final_div_factor=1e4)
+    seen = rates(
+        "onecycle", max_lr=BASE, pct_start=1 / STEPS, div_factor=25.0, final_div_factor=1e4
+    )
     assert seen[0] == pytest.approx(BASE / 25)
     assert seen[-1] == pytest.approx(BASE / 25 / 1e4)
 
@@ -75,7 +90,11 @@ def by_torch(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> LRSched
         parts.append(CosineAnnealingLR(optimizer, STEPS - warmup_steps, group["eta_min"]))
     elif group["name"] == "step":
         parts.append(StepLR(optimizer, group["step_size"] * EPOCH, group["gamma"]))
-    return SequentialLR(optimizer, parts, [warmup_steps]) if len(parts) == 2 else next(iter(parts), None)
+    return (
+        SequentialLR(optimizer, parts, [warmup_steps])
+        if len(parts) == 2
+        else next(iter(parts), None)
+    )
 
 
 GROUPS = [
@@ -85,8 +104,20 @@ GROUPS = [
     {"name": "cosine", "eta_min": 0.0, "warmup_epochs": 0.5},
     {"name": "step", "step_size": 2, "gamma": 0.3, "warmup_epochs": 0},
     {"name": "step", "step_size": 3, "gamma": 0.5, "warmup_epochs": 1},
-    {"name": "onecycle", "max_lr": 0.3, "pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4},
-    {"name": "onecycle", "max_lr": 0.1, "pct_start": 0.05, "div_factor": 2.0, "final_div_factor": 10.0},
+    {
+        "name": "onecycle",
+        "max_lr": 0.3,
+        "pct_start": 0.3,
+        "div_factor": 25.0,
+        "final_div_factor": 1e4,
+    },
+    {
+        "name": "onecycle",
+        "max_lr": 0.1,
+        "pct_start": 0.05,
+        "div_factor": 2.0,
+        "final_div_factor": 10.0,
+    },
 ]
 
 

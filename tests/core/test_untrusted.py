@@ -1,4 +1,6 @@
-"""Files that are damaged, or another's: one line names each, and what does not depend on it goes on."""
+"""Files that are damaged, or another's: one line names each, and what does not depend on it goes
+on.
+"""
 
 import json
 import math
@@ -39,7 +41,9 @@ def sweep(command: Command) -> Path:
         (FOLDER / str(seed) / "metrics.csv").write_text(METRICS + rows)
     index.write()
     for seed in range(2):
-        result = Result(Status.COMPLETED, objective=0.7 + seed / 10, metrics={"val/acc": 0.7 + seed / 10})
+        result = Result(
+            Status.COMPLETED, objective=0.7 + seed / 10, metrics={"val/acc": 0.7 + seed / 10}
+        )
         result.write(FOLDER / str(seed))
     return FOLDER
 
@@ -93,14 +97,20 @@ def test_a_trial_with_a_damaged_result_counts_as_without_it(
     content: bytes | Callable[[Path], None], sweep: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(sweep / "0/result.json", content)
-    assert [entry.status for entry in Leaderboard(sweep).entries] == ["unfinished", "completed", "unfinished"]
+    assert [entry.status for entry in Leaderboard(sweep).entries] == [
+        "unfinished",
+        "completed",
+        "unfinished",
+    ]
     [warning] = caplog.messages
     assert warning.startswith(f"{sweep}/0/result.json ")
     assert warning.endswith("; the trial counts as without it")
     assert "\n" not in warning
 
 
-def test_the_leaderboard_of_trials_with_damaged_files_has_the_others(sweep: Path, command: Command) -> None:
+def test_the_leaderboard_of_trials_with_damaged_files_has_the_others(
+    sweep: Path, command: Command
+) -> None:
     put(sweep / "0/result.json", changed(status=["a"]))
     put(sweep / "2/metrics.csv", b"epoch,step,val/acc\n1,nan,0.7\n")
     ended = command("report.py", "sweep=s")
@@ -144,14 +154,24 @@ def test_of_a_damaged_metrics_csv_the_rows_that_can_be_read_count(
     file.write_text("epoch,step,train/loss,val/acc\n1,38,0.5,\n2,76\n3,114,nan,0.8\n")
     first, last = read_rows(file)
     assert first == {"epoch": 1, "step": 38, "train/loss": 0.5}
-    assert last == {"epoch": 3, "step": 114, "train/loss": pytest.approx(math.nan, nan_ok=True), "val/acc": 0.8}
-    assert f"{os.path.relpath(file)} is damaged in line 3; the rows that can be read count" in caplog.text
+    assert last == {
+        "epoch": 3,
+        "step": 114,
+        "train/loss": pytest.approx(math.nan, nan_ok=True),
+        "val/acc": 0.8,
+    }
+    assert (
+        f"{os.path.relpath(file)} is damaged in line 3; the rows that can be read count"
+        in caplog.text
+    )
 
 
 def test_numbers_at_the_edge_of_what_is_believed_are_shown(sweep: Path, command: Command) -> None:
     for name, value in (("0", 1e150), ("1", -1e150)):
         put(sweep / name / "result.json", changed(objective=value, metrics={"test/acc": value}))
-        (sweep / name / "metrics.csv").write_text(METRICS + f"1,38,inf,nan,{value},{value},0.1,1.0\n")
+        (sweep / name / "metrics.csv").write_text(
+            METRICS + f"1,38,inf,nan,{value},{value},0.1,1.0\n"
+        )
     ended = command("report.py", "sweep=s")
     assert ended.code == 0, ended.err
 
@@ -172,8 +192,12 @@ INDEX = (
         b'{"objective": "val/acc", "common": {"content": {}}, "trials": {"0": {}}}',
         b'{"objective": "val/acc", "common": [], "trials": {}}',
         b'{"objective": "val/acc", "common": {"content": {}, "choices": {}}, "trials": {"0": 5}}',
-        b'{"objective": "val/acc", "common": {"content": {}, "choices": {"model": 5}}, "trials": {}}',
-        b'{"objective": "val/acc", "common": {"content": {"x": ' + b"[" * 200 + b"]" * 200 + b'}, "choices": {}}, '
+        b'{"objective": "val/acc", "common": {"content": {}, "choices": {"model": 5}}, '
+        b'"trials": {}}',
+        b'{"objective": "val/acc", "common": {"content": {"x": '
+        + b"[" * 200
+        + b"]" * 200
+        + b'}, "choices": {}}, '
         b'"trials": {"0": {"content": {}, "choices": {}, "overrides": []}}}',
         b'{"objective": "val/acc", "common": {"content": {}, "choices": {}}, "trials": {}}',
         INDEX % b'"\\ud800"',
@@ -191,7 +215,9 @@ def test_a_damaged_index_is_one_line(content: bytes | Callable[[Path], None], sw
 def test_any_values_of_a_key_are_shown(sweep: Path, command: Command) -> None:
     index = SweepIndex.read(sweep)
     for name, value in (("0", "[/a]"), ("1", "[red]b"), ("2", math.inf)):
-        index.trials[name].content.update({"model.x": value, "model.y": [1.0, math.inf, 2.0][int(name)]})
+        index.trials[name].content.update(
+            {"model.x": value, "model.y": [1.0, math.inf, 2.0][int(name)]}
+        )
         index.trials[name].overrides.extend(["model.x", "model.y"])
     index.write()
     ended = command("report.py", "sweep=s")
@@ -211,7 +237,9 @@ def test_a_sweep_goes_on_past_a_damaged_result(command: Command) -> None:
     assert (after["status"], after["metrics"]) == ("completed", before["metrics"])
 
 
-BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+BOMB = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
 GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
 EMPTY = "".join(f"{group}: {{}}\n" for group in GROUPS)
 
@@ -232,7 +260,9 @@ EMPTY = "".join(f"{group}: {{}}\n" for group in GROUPS)
         b"",
     ],
 )
-def test_a_config_that_is_no_runs_is_one_line(content: bytes | Callable[[Path], None], command: Command) -> None:
+def test_a_config_that_is_no_runs_is_one_line(
+    content: bytes | Callable[[Path], None], command: Command
+) -> None:
     Path("run/.hydra").mkdir(parents=True)
     put(Path("run/.hydra/config.yaml"), content)
     with pytest.raises(UserError, match=r"run/\.hydra/config\.yaml ") as caught:
@@ -241,7 +271,9 @@ def test_a_config_that_is_no_runs_is_one_line(content: bytes | Callable[[Path], 
 
 
 @pytest.mark.parametrize("content", [BOMB.encode(), b"{a: 1}", b"[[1]]", os.mkfifo])
-def test_overrides_that_are_no_runs_are_one_line(content: bytes | Callable[[Path], None], command: Command) -> None:
+def test_overrides_that_are_no_runs_are_one_line(
+    content: bytes | Callable[[Path], None], command: Command
+) -> None:
     write_config(Path("run"), OmegaConf.create({group: {} for group in GROUPS}), [])
     put(Path("run/.hydra/overrides.yaml"), content)
     ended = command("train.py", "resume=run")

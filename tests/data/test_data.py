@@ -13,14 +13,24 @@ from trialstack.core.errors import UserError
 from trialstack.data.datamodule import MNIST, Arrays, Digits, FashionMNIST, ImageDataModule
 
 
-def test_the_first_samples_validate_the_others_train_and_the_test_set_is_apart(data_root: Path) -> None:
+def test_the_first_samples_validate_the_others_train_and_the_test_set_is_apart(
+    data_root: Path,
+) -> None:
     data = MNIST(str(data_root), val_size=5000)
     data.setup()
     train_images, train_labels, test_images, _ = data.read()
-    assert [len(part.labels) for part in (data.val_samples, data.train_samples, data.test_samples)] == [5000, 200, 60]
-    torch.testing.assert_close(data.val_samples.images[7, 0] * 255, torch.tensor(train_images[7]).float())
-    torch.testing.assert_close(data.train_samples.images[0, 0] * 255, torch.tensor(train_images[5000]).float())
-    torch.testing.assert_close(data.test_samples.images[3, 0] * 255, torch.tensor(test_images[3]).float())
+    assert [
+        len(part.labels) for part in (data.val_samples, data.train_samples, data.test_samples)
+    ] == [5000, 200, 60]
+    torch.testing.assert_close(
+        data.val_samples.images[7, 0] * 255, torch.tensor(train_images[7]).float()
+    )
+    torch.testing.assert_close(
+        data.train_samples.images[0, 0] * 255, torch.tensor(train_images[5000]).float()
+    )
+    torch.testing.assert_close(
+        data.test_samples.images[3, 0] * 255, torch.tensor(test_images[3]).float()
+    )
     assert data.train_samples.labels.tolist() == train_labels[5000:].tolist()
 
 
@@ -45,7 +55,9 @@ def test_digits_are_28_by_28_and_need_no_files() -> None:
     data.setup()
     assert data.spec is not None
     assert data.spec.shape == (1, 28, 28)
-    assert [len(part.labels) for part in (data.train_samples, data.val_samples, data.test_samples)] == [1200, 300, 297]
+    assert [
+        len(part.labels) for part in (data.train_samples, data.val_samples, data.test_samples)
+    ] == [1200, 300, 297]
     assert data.train_samples.images.max() == 1
 
 
@@ -56,14 +68,19 @@ def test_class_names_are_part_of_the_dataset() -> None:
 
 def test_torchvision_still_has_mirrors_and_checksums_for_our_files() -> None:
     for dataset in (MNIST, FashionMNIST):
-        assert {f"{name}.gz" for name in dataset.md5} == {name for name, _ in dataset.source.resources}
+        assert {f"{name}.gz" for name in dataset.md5} == {
+            name for name, _ in dataset.source.resources
+        }
         assert dataset.source.mirrors
 
 
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"val_size": 1500}, r"data\.val_size < 1500 must hold .* got 1500; try data\.val_size=150"),
+        (
+            {"val_size": 1500},
+            r"data\.val_size < 1500 must hold .* got 1500; try data\.val_size=150",
+        ),
         ({"val_size": 300, "batch_size": 1201}, r"data\.batch_size <= 1200 must hold .* got 1201"),
     ],
 )
@@ -77,7 +94,10 @@ def test_augmentation_changes_training_images_alone() -> None:
     data, plain = Digits(val_size=300, augment=[flip]), Digits(val_size=300)
     data.setup()
     plain.setup()
-    flipped, expected = next(iter(data.train_dataloader()))[0], next(iter(plain.train_dataloader()))[0]
+    flipped, expected = (
+        next(iter(data.train_dataloader()))[0],
+        next(iter(plain.train_dataloader()))[0],
+    )
     assert torch.equal(flipped, expected.flip(-1))
     assert torch.equal(next(iter(data.val_dataloader()))[0], next(iter(plain.val_dataloader()))[0])
 
@@ -100,18 +120,36 @@ def test_colour_images_keep_their_channels() -> None:
 
 
 GOOD = Arrays(
-    np.zeros((20, 4, 4), np.uint8), np.zeros(20, np.uint8), np.zeros((5, 4, 4), np.uint8), np.ones(5, np.uint8)
+    np.zeros((20, 4, 4), np.uint8),
+    np.zeros(20, np.uint8),
+    np.zeros((5, 4, 4), np.uint8),
+    np.ones(5, np.uint8),
 )
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (GOOD._replace(train_images=(GOOD.train_images / 255).astype(np.float32)), "must be uint8 .* got float32"),
-        (GOOD._replace(test_images=GOOD.test_images[:, :3]), r"all of one shape, got uint8 \[5, 3, 4\]"),
-        (GOOD._replace(train_labels=GOOD.train_labels[:12]), r"a label per train image, got \(12,\) for 20"),
-        (GOOD._replace(test_labels=GOOD.test_labels * 2), "test labels must be from 0 to 1 .* got 2 to 2"),
-        (GOOD._replace(test_images=GOOD.test_images[:0], test_labels=GOOD.test_labels[:0]), "got none"),
+        (
+            GOOD._replace(train_images=(GOOD.train_images / 255).astype(np.float32)),
+            "must be uint8 .* got float32",
+        ),
+        (
+            GOOD._replace(test_images=GOOD.test_images[:, :3]),
+            r"all of one shape, got uint8 \[5, 3, 4\]",
+        ),
+        (
+            GOOD._replace(train_labels=GOOD.train_labels[:12]),
+            r"a label per train image, got \(12,\) for 20",
+        ),
+        (
+            GOOD._replace(test_labels=GOOD.test_labels * 2),
+            "test labels must be from 0 to 1 .* got 2 to 2",
+        ),
+        (
+            GOOD._replace(test_images=GOOD.test_images[:0], test_labels=GOOD.test_labels[:0]),
+            "got none",
+        ),
     ],
 )
 def test_arrays_that_are_no_dataset_are_named(arrays: Arrays, message: str) -> None:
@@ -154,7 +192,14 @@ def test_a_dataset_is_added_with_one_class_and_one_yaml(
         "_target_: stripes.Stripes\nbatch_size: 32\nval_size: 50\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    ended = command("train.py", "--config-dir", "myconf", "data=stripes", "trainer.max_epochs=3", "hydra.run.dir=run")
+    ended = command(
+        "train.py",
+        "--config-dir",
+        "myconf",
+        "data=stripes",
+        "trainer.max_epochs=3",
+        "hydra.run.dir=run",
+    )
     assert ended.code == 0, ended.err
     ended = command("predict.py", "run=run", "index=[0,1]")
     assert "[0 1] ['horizontal' 'vertical']" in ended.out, ended.err

@@ -38,7 +38,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         content = gzip.compress(FILES[name], mtime=0)
-        if self.headers.get("Method") != "HEAD":  # torchvision looks for redirects with a GET of that header
+        if (
+            self.headers.get("Method") != "HEAD"
+        ):  # torchvision looks for redirects with a GET of that header
             self.server.fetched.append(name)
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
@@ -76,7 +78,9 @@ def assert_whole(arrays: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(arrays[name], array)
 
 
-def test_what_is_missing_is_downloaded_and_nothing_else_is_left(folder: IdxFolder, mirror: Mirror) -> None:
+def test_what_is_missing_is_downloaded_and_nothing_else_is_left(
+    folder: IdxFolder, mirror: Mirror
+) -> None:
     assert_whole(folder.read(download=True))
     assert sorted(mirror.fetched) == ["images", "labels"]
     assert {path.name for path in folder.folder.iterdir()} - {".lock"} == {"images", "labels"}
@@ -96,12 +100,19 @@ def test_whole_files_are_used_as_they_are(folder: IdxFolder, mirror: Mirror) -> 
         (b"\0\0", "is truncated (2 bytes)"),
         (FILES["images"][:-1] + b"\xff", "is corrupt (96 bytes"),
         (b"<html>not found</html>" * 9, "is no IDX file of bytes (it begins with b'<htm')"),
-        (b"\0\0\x08\x02" + b"\xff" * 99, "is corrupt (its header speaks of 18,446,744,065,119,617,025 bytes"),
+        (
+            b"\0\0\x08\x02" + b"\xff" * 99,
+            "is corrupt (its header speaks of 18,446,744,065,119,617,025 bytes",
+        ),
         (FILES["images"] + b"\0", "is corrupt (more than the 96 bytes"),
     ],
 )
 def test_a_damaged_file_is_named_and_fetched_anew(
-    folder: IdxFolder, mirror: Mirror, content: bytes, problem: str, caplog: pytest.LogCaptureFixture
+    folder: IdxFolder,
+    mirror: Mirror,
+    content: bytes,
+    problem: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     put(folder, images=content, labels=FILES["labels"])
     assert_whole(folder.read(download=True))
@@ -112,7 +123,12 @@ def test_a_damaged_file_is_named_and_fetched_anew(
 def test_a_half_extracted_file_gives_way_to_its_archive(
     folder: IdxFolder, mirror: Mirror, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(folder, images=FILES["images"][:50], images_gz=gzip.compress(FILES["images"]), labels=FILES["labels"])
+    put(
+        folder,
+        images=FILES["images"][:50],
+        images_gz=gzip.compress(FILES["images"]),
+        labels=FILES["labels"],
+    )
     assert_whole(folder.read(download=True))
     assert mirror.fetched == []
     assert "images is truncated (50 of 96 bytes): the other copy of it is used" in caplog.text
@@ -153,13 +169,22 @@ def test_two_that_start_at_once_download_once(folder: IdxFolder, mirror: Mirror)
     assert sorted(mirror.fetched) == ["images", "labels"]
 
 
-def test_offline_and_empty_is_one_line_with_files_folder_and_remedy(folder: IdxFolder, mirror: Mirror) -> None:
+def test_offline_and_empty_is_one_line_with_files_folder_and_remedy(
+    folder: IdxFolder, mirror: Mirror
+) -> None:
     folder.mirrors = ["http://127.0.0.1:9/"]
     with pytest.raises(UserError) as caught:
         read_dataset("Set", folder, download=True)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("Set is not in", str(folder.folder), "images, labels", ".gz", "data=digits", "data.root"):
+    for part in (
+        "Set is not in",
+        str(folder.folder),
+        "images, labels",
+        ".gz",
+        "data=digits",
+        "data.root",
+    ):
         assert part in message
 
 
@@ -175,7 +200,9 @@ def test_a_folder_that_cannot_be_made_is_reported(folder: IdxFolder, tmp_path: P
         read_dataset("Set", folder, download=True)
 
 
-def test_of_what_unpacks_to_far_more_than_its_header_says_no_more_is_read(folder: IdxFolder) -> None:
+def test_of_what_unpacks_to_far_more_than_its_header_says_no_more_is_read(
+    folder: IdxFolder,
+) -> None:
     put(folder, images_gz=gzip.compress(FILES["images"] + bytes(2**26)), labels=FILES["labels"])
     tracemalloc.start()
     with pytest.raises(FileNotFoundError, match=r"images\.gz is corrupt \(more than the 96 bytes"):

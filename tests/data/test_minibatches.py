@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from trialstack.core.random_streams import stream
-from trialstack.data.minibatches import OrderedMinibatches, Samples, ShuffledMinibatches, epoch_order, share
+from trialstack.data.minibatches import (
+    OrderedMinibatches,
+    Samples,
+    ShuffledMinibatches,
+    epoch_order,
+    share,
+)
 
 
 def samples(count: int) -> Samples:
@@ -45,14 +51,21 @@ def test_set_epoch_moves_to_another_order() -> None:
 
 
 @pytest.mark.parametrize(("size", "processes"), [(32, 2), (7, 2), (1, 3), (5, 4)])
-def test_processes_get_equally_long_shares_that_cover_the_minibatch(size: int, processes: int) -> None:
+def test_processes_get_equally_long_shares_that_cover_the_minibatch(
+    size: int, processes: int
+) -> None:
     shares = [share(torch.arange(size), rank, processes) for rank in range(processes)]
     assert len({len(part) for part in shares}) == 1
     assert set(torch.cat(shares).tolist()) == set(range(size))
 
 
 def test_evaluation_sees_every_sample_once_over_all_processes() -> None:
-    seen = [int(x) for rank in range(3) for _, labels in OrderedMinibatches(samples(25), 4, rank, 3) for x in labels]
+    seen = [
+        int(x)
+        for rank in range(3)
+        for _, labels in OrderedMinibatches(samples(25), 4, rank, 3)
+        for x in labels
+    ]
     assert sorted(seen) == list(range(25))
 
 

@@ -36,7 +36,14 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("override", OPTIMIZERS)
 def test_two_epochs_are_bit_equal_to_a_hand_written_loop(override: str, tmp_path: Path) -> None:
-    trial = composed(tmp_path, "model.hidden=[16]", "trainer.max_epochs=2", "test=false", "engine=eager", override)
+    trial = composed(
+        tmp_path,
+        "model.hidden=[16]",
+        "trainer.max_epochs=2",
+        "test=false",
+        "engine=eager",
+        override,
+    )
     train([trial])
     trained = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
@@ -121,7 +128,10 @@ def test_it_is_an_ordinary_lightning_module(tmp_path: Path) -> None:
     assert {"train/loss", "train/acc", "val/loss", "val/acc", "lr"} <= set(trainer.callback_metrics)
     [tested] = trainer.test(classifier, datamodule=data, verbose=False)
     ours = evaluate(classifier, data.test_samples)
-    assert tested == {"test/loss": pytest.approx(ours.loss, rel=1e-6), "test/acc": pytest.approx(ours.accuracy)}
+    assert tested == {
+        "test/loss": pytest.approx(ours.loss, rel=1e-6),
+        "test/acc": pytest.approx(ours.accuracy),
+    }
 
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated")
@@ -134,7 +144,15 @@ def test_a_loss_that_is_not_finite_raises_with_its_epoch(tmp_path: Path) -> None
 
 def test_a_checkpoint_is_primitives_and_tensors_that_lightning_loads(tmp_path: Path) -> None:
     [result] = train(
-        [composed(tmp_path, "model.hidden=[16]", "trainer.max_epochs=2", "schedule=cosine", "engine=eager")]
+        [
+            composed(
+                tmp_path,
+                "model.hidden=[16]",
+                "trainer.max_epochs=2",
+                "schedule=cosine",
+                "engine=eager",
+            )
+        ]
     )
     file = tmp_path / "checkpoints" / "best.ckpt"
     loaded = Classifier.load_from_checkpoint(file, weights_only=True).eval()

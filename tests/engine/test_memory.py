@@ -1,4 +1,6 @@
-"""Memory: what stays of a stack that has trained or failed, how much there is, and errors that say there is none."""
+"""Memory: what stays of a stack that has trained or failed, how much there is, and errors that say
+there is none.
+"""
 
 import errno
 import gc
@@ -65,7 +67,10 @@ def test_nothing_is_left_of_a_stack_when_the_next_one_begins(
     engine: str, alive: list[list[str]], tmp_path: Path
 ) -> None:
     settings = (*QUICK, f"engine={engine}", "callbacks=default")
-    trials = [composed(tmp_path / str(size), *settings, f"data.batch_size={size}") for size in (16, 32, 64)]
+    trials = [
+        composed(tmp_path / str(size), *settings, f"data.batch_size={size}")
+        for size in (16, 32, 64)
+    ]
     assert [result.status for result in train(trials)] == ["completed"] * 3
     assert alive == [[]] * 3
 
@@ -73,14 +78,24 @@ def test_nothing_is_left_of_a_stack_when_the_next_one_begins(
 def test_nothing_is_left_of_a_sweeps_stack_when_the_next_one_begins(
     alive: list[list[str]], command: Callable[..., Ended]
 ) -> None:
-    ended = command("train.py", "-m", *QUICK, "data.batch_size=16,32", "seed=1,2,3", "engine.max_stack=2", "sweep=s")
+    ended = command(
+        "train.py",
+        "-m",
+        *QUICK,
+        "data.batch_size=16,32",
+        "seed=1,2,3",
+        "engine.max_stack=2",
+        "sweep=s",
+    )
     assert ended.code == 0, ended.err
     assert alive == [[]] * 4
 
 
 @pytest.fixture
 def too_small(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have no more trials fit into the memory than a number; more fail when their checkpoint is written."""
+    """Have no more trials fit into the memory than a number; more fail when their checkpoint is
+    written.
+    """
 
     def limit(trials: int) -> None:
         original = StackedClassifier.on_save_checkpoint
@@ -115,7 +130,9 @@ def test_trials_that_were_left_for_a_later_stack_train_when_the_first_one_does_n
     too_small(1)
     monkeypatch.setattr("trialstack.run.fit.trials_that_fit", lambda configs, data: 2)
     trials = [composed(tmp_path / str(seed), *QUICK, f"seed={seed}") for seed in range(4)]
-    assert [(result.status, result.stack_size) for result in train(trials)] == [("completed", 1)] * 4
+    assert [(result.status, result.stack_size) for result in train(trials)] == [
+        ("completed", 1)
+    ] * 4
 
 
 def test_a_trial_that_does_not_fit_by_itself_fails_alone(
@@ -133,14 +150,18 @@ def test_a_trial_that_does_not_fit_by_itself_fails_alone(
     assert ended.code == 1
     results = [Result.read(Path("outputs/sweeps/s", name)) for name in "012"]
     assert [result and result.status for result in results] == ["completed", "failed", "completed"]
-    assert "the trial does not fit into the memory" in Path("outputs/sweeps/s/1/train.log").read_text()
+    assert (
+        "the trial does not fit into the memory" in Path("outputs/sweeps/s/1/train.log").read_text()
+    )
 
 
 def test_a_stack_does_not_keep_itself() -> None:
     torch.manual_seed(0)
     networks = [MLP((1, 4, 5), 3, [7]) for _ in range(2)]
     samples = Samples(torch.rand(20, 1, 4, 5), torch.randint(3, (20,)))
-    stack = Stack(networks, [0, 1], [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2, samples, torch.float32)
+    stack = Stack(
+        networks, [0, 1], [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2, samples, torch.float32
+    )
     stack.begin_epoch(np.full((2, 2), 0.1), 0)
     stack.train(torch.arange(16).view(1, 2, 8), epoch=0, number=0, start=0)
     reference = weakref.ref(stack)
@@ -153,9 +174,16 @@ def test_a_stack_does_not_keep_itself() -> None:
 
 
 def test_datasets_are_shared_and_keep_no_trainer() -> None:
-    config = {"_target_": "trialstack.data.Digits", "batch_size": 32, "val_size": 300, "normalize": "unit"}
+    config = {
+        "_target_": "trialstack.data.Digits",
+        "batch_size": 32,
+        "val_size": 300,
+        "normalize": "unit",
+    }
     datasets = Datasets()
-    trainers = [Trainer(accelerator="cpu", logger=False, enable_checkpointing=False) for _ in range(2)]
+    trainers = [
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False) for _ in range(2)
+    ]
     first, second = (datasets.load(config, seed=1, trainer=trainer) for trainer in trainers)
     assert [first.trainer, second.trainer] == trainers
     assert first.train_samples.images.data_ptr() == second.train_samples.images.data_ptr()
@@ -165,7 +193,9 @@ def test_datasets_are_shared_and_keep_no_trainer() -> None:
     assert [reference() for reference in references] == [None, None]
 
 
-def raised(error: BaseException, before: BaseException | None = None, suppressed: bool = False) -> BaseException:
+def raised(
+    error: BaseException, before: BaseException | None = None, suppressed: bool = False
+) -> BaseException:
     error.__context__, error.__suppress_context__ = before, suppressed
     return error
 
@@ -176,7 +206,10 @@ def raised(error: BaseException, before: BaseException | None = None, suppressed
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         torch.AcceleratorError("CUDA error: out of memory"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 6360040 bytes"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+            "6360040 bytes"
+        ),
         RuntimeError("unable to mmap 1234 bytes from file <a.ckpt>: Cannot allocate memory (12)"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("std::bad_alloc"),
@@ -220,8 +253,16 @@ def groups(tmp_path: Path, own: str, files: dict[str, str]) -> float:
     [
         ("0::/\n", {"memory.max": "1000\n", "memory.current": "400\n"}, 600),
         ("0::/\n", {"memory.max": "max\n", "memory.current": "400\n"}, float("inf")),
-        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "900", "a/memory.current": "100"}, 800),
-        ("0::/a/b\n", {"a/b/memory.max": "500", "a/b/memory.current": "100", "a/memory.max": "max"}, 400),
+        (
+            "0::/a/b\n",
+            {"a/b/memory.max": "max\n", "a/memory.max": "900", "a/memory.current": "100"},
+            800,
+        ),
+        (
+            "0::/a/b\n",
+            {"a/b/memory.max": "500", "a/b/memory.current": "100", "a/memory.max": "max"},
+            400,
+        ),
         (
             "3:cpu,cpuacct:/x\n2:memory:/a\n",
             {"memory/a/memory.limit_in_bytes": "700", "memory/a/memory.usage_in_bytes": "100"},
@@ -235,7 +276,9 @@ def groups(tmp_path: Path, own: str, files: dict[str, str]) -> float:
         ("", {}, float("inf")),
     ],
 )
-def test_the_limits_of_control_groups_count(own: str, files: dict[str, str], left: float, tmp_path: Path) -> None:
+def test_the_limits_of_control_groups_count(
+    own: str, files: dict[str, str], left: float, tmp_path: Path
+) -> None:
     assert groups(tmp_path, own, files) == left
 
 
@@ -255,7 +298,9 @@ def test_a_machine_without_control_groups_has_no_limit(tmp_path: Path) -> None:
 def test_a_stack_may_take_a_share_of_the_least_that_is_free(
     machine: int, groups: float, addresses: float, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trialstack.engine.memory.psutil.virtual_memory", lambda: SimpleNamespace(available=machine))
+    monkeypatch.setattr(
+        "trialstack.engine.memory.psutil.virtual_memory", lambda: SimpleNamespace(available=machine)
+    )
     monkeypatch.setattr("trialstack.engine.memory.left_of_groups", lambda: groups)
     monkeypatch.setattr("trialstack.engine.memory.left_of_address_space", lambda: addresses)
     assert free_memory(torch.device("cpu")) == share

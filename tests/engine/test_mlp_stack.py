@@ -20,7 +20,9 @@ def samples() -> Samples:
     return Samples(torch.rand(SAMPLES, 1, 4, 5, dtype=torch.float64), torch.randint(3, (SAMPLES,)))
 
 
-def networks(count: int, hidden: Sequence[int], activation: str = "relu", dropout: float = 0.0) -> list[MLP]:
+def networks(
+    count: int, hidden: Sequence[int], activation: str = "relu", dropout: float = 0.0
+) -> list[MLP]:
     made = []
     for seed in range(count):
         torch.manual_seed(seed)
@@ -30,7 +32,9 @@ def networks(count: int, hidden: Sequence[int], activation: str = "relu", dropou
     return made
 
 
-def stack(made: Sequence[MLP], lrs: Sequence[float] | None = None, dropouts: Sequence[float] = ()) -> Stack:
+def stack(
+    made: Sequence[MLP], lrs: Sequence[float] | None = None, dropouts: Sequence[float] = ()
+) -> Stack:
     rates = lrs or [1.0] * len(made)
     settings = [{"_target_": "torch.optim.SGD", "lr": lr} for lr in rates]
     for network, dropout in zip(made, dropouts, strict=False):
@@ -64,7 +68,9 @@ def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, cou
 
 @pytest.mark.parametrize("rates", [[0.01], [0.01, 0.03, 0.1]])
 @pytest.mark.parametrize("batch_size", [3, 6, 10])
-def test_samples_that_are_classified_with_certainty_change_no_bit(rates: list[float], batch_size: int) -> None:
+def test_samples_that_are_classified_with_certainty_change_no_bit(
+    rates: list[float], batch_size: int
+) -> None:
     made = [network.float() for network in networks(len(rates), [])]
     for network in made:
         linear = network[-1]
@@ -73,7 +79,9 @@ def test_samples_that_are_classified_with_certainty_change_no_bit(rates: list[fl
         linear.bias.data = torch.tensor([0.0, 1000.0, 0.0])
     settings = [{"_target_": "torch.optim.SGD", "lr": rate} for rate in rates]
     images, labels = samples()
-    built = Stack(made, range(len(made)), settings, Samples(images, torch.ones_like(labels)), torch.float32)
+    built = Stack(
+        made, range(len(made)), settings, Samples(images, torch.ones_like(labels)), torch.float32
+    )
     built.begin_epoch(np.array([rates]), 0)
     before = built.parameters.clone()
     built.train(torch.arange(batch_size).view(1, 1, -1), epoch=0, number=0, start=0)
@@ -101,7 +109,9 @@ def test_trials_with_other_seeds_get_their_own_minibatches() -> None:
     built.train(index_nKB, epoch=0, number=0, start=0)
     for trial, network in enumerate(made):
         for value, expected in zip(
-            built.read(built.parameters, trial), autograd_step(network, index_nKB[trial, 0]), strict=True
+            built.read(built.parameters, trial),
+            autograd_step(network, index_nKB[trial, 0]),
+            strict=True,
         ):
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
 
@@ -112,7 +122,9 @@ def test_the_forward_pass_is_the_networks(count: int) -> None:
     images = samples().images
     logits_SBC = stack(made).forward(images.flatten(1))
     for trial, network in enumerate(made):
-        torch.testing.assert_close(logits_SBC[trial], network(images).detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            logits_SBC[trial], network(images).detach(), rtol=1e-12, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
@@ -125,7 +137,9 @@ def test_dropout_masks_values_and_gradients(activation: str) -> None:
     values = images[index].flatten(1)
     for layer, mask in zip((1, 3), masks, strict=True):
         values = network[layer + 1](network[layer](values)) * mask[0, 0]
-    gradients = torch.autograd.grad(cross_entropy(network[5](values), labels[index]), list(network.parameters()))
+    gradients = torch.autograd.grad(
+        cross_entropy(network[5](values), labels[index]), list(network.parameters())
+    )
     expected = [p.detach() - g for p, g in zip(network.parameters(), gradients, strict=True)]
     built.train(index.view(1, 1, 8), epoch=2, number=3, start=0)
     for value, wanted in zip(built.read(built.parameters, 0), expected, strict=True):
@@ -148,7 +162,9 @@ def test_a_hidden_unit_is_dropped_with_its_trials_probability() -> None:
     built = stack(networks(2, [50]), dropouts=[0.2, 0.5])
     [mask] = built._masks(0, 0, 64, 32)
     dropped = (mask == 0).double().mean((1, 2, 3))
-    assert dropped.tolist() == pytest.approx([0.2, 0.5], abs=0.01)  # 102,400 draws: 6 standard deviations
+    assert dropped.tolist() == pytest.approx(
+        [0.2, 0.5], abs=0.01
+    )  # 102,400 draws: 6 standard deviations
 
 
 def test_totals_are_means_over_samples_by_trial() -> None:
@@ -171,7 +187,9 @@ def test_training_totals_are_of_the_weights_before_each_step() -> None:
     images, labels = samples()
     losses_KS = []
     for step in index[0]:
-        losses_KS.append([float(cross_entropy(network(images[step]), labels[step]).detach()) for network in made])
+        losses_KS.append(
+            [float(cross_entropy(network(images[step]), labels[step]).detach()) for network in made]
+        )
         for network in made:
             nn.utils.vector_to_parameters(
                 nn.utils.parameters_to_vector(autograd_step(network, step)), network.parameters()
@@ -198,7 +216,9 @@ def test_a_trial_that_diverges_changes_no_bit_of_the_others(bad: float) -> None:
     assert not all(value.isfinite().all() for value in infected.read(infected.parameters, 1))
     for trial in (0, 2, 3):
         for value, expected in zip(
-            infected.read(infected.parameters, trial), healthy.read(healthy.parameters, trial), strict=True
+            infected.read(infected.parameters, trial),
+            healthy.read(healthy.parameters, trial),
+            strict=True,
         ):
             assert torch.equal(value, expected)
 
@@ -211,7 +231,9 @@ def test_a_replayed_graph_does_what_the_cpu_does() -> None:
         built = Stack(made, [0, 1, 2], settings, samples().to(torch.device(device)), torch.float64)
         built.begin_epoch(np.array([[0.01, 0.02, 0.03]] * 30), 0)
         for chunk in range(6):
-            built.train(torch.arange(40, device=device).roll(chunk).view(1, 5, 8), 0, chunk, 5 * chunk)
+            built.train(
+                torch.arange(40, device=device).roll(chunk).view(1, 5, 8), 0, chunk, 5 * chunk
+            )
         return built
 
     cpu, gpu = trained("cpu"), trained("cuda")

@@ -21,7 +21,9 @@ def first_layer(network: MLP) -> nn.Linear:
     return layer
 
 
-@pytest.mark.parametrize(("hidden", "count"), [([128], 101_770), ([300, 100], 266_610), ([], 7_850)])
+@pytest.mark.parametrize(
+    ("hidden", "count"), [([128], 101_770), ([300, 100], 266_610), ([], 7_850)]
+)
 def test_parameter_counts_are_the_articles(hidden: list[int], count: int) -> None:
     assert parameters(MLP(SHAPE, 10, hidden)) == count
 
@@ -34,7 +36,9 @@ def test_weights_are_glorot_uniform_and_biases_zero() -> None:
     layer = first_layer(MLP(SHAPE, 10, [300]))
     bound = (6 / (784 + 300)) ** 0.5
     assert layer.weight.abs().max() <= bound
-    assert abs(layer.weight.std() - bound / 3**0.5) < 0.01 * bound  # 235,200 weights: 0.2% is one deviation
+    assert (
+        abs(layer.weight.std() - bound / 3**0.5) < 0.01 * bound
+    )  # 235,200 weights: 0.2% is one deviation
     assert not layer.bias.any()
 
 
@@ -43,7 +47,9 @@ def test_dropout_follows_every_hidden_layer_and_no_other() -> None:
     assert kinds == ["Flatten", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
 
 
-@pytest.mark.parametrize(("activation", "kind"), [("relu", nn.ReLU), ("tanh", nn.Tanh), ("gelu", nn.GELU)])
+@pytest.mark.parametrize(
+    ("activation", "kind"), [("relu", nn.ReLU), ("tanh", nn.Tanh), ("gelu", nn.GELU)]
+)
 def test_activations(activation: str, kind: type[nn.Module]) -> None:
     assert isinstance(MLP(SHAPE, 10, [5], activation=activation)[2], kind)
 
@@ -62,7 +68,10 @@ def test_initializers_are_torchs() -> None:
     [
         ("nowhere.Net", "must name a class that can be imported, got nowhere.Net"),
         ("os.system", "must name a class"),
-        ("subprocess.Popen", "must name a subclass of torch.nn.modules.module.Module, got subprocess.Popen"),
+        (
+            "subprocess.Popen",
+            "must name a subclass of torch.nn.modules.module.Module, got subprocess.Popen",
+        ),
         (None, "must name a class"),
     ],
 )
@@ -72,5 +81,7 @@ def test_a_target_must_be_a_class_of_the_right_kind(target: str | None, message:
 
 
 def test_arguments_that_do_not_fit_are_named() -> None:
-    with pytest.raises(UserError, match=r"model: torch\.nn\.Flatten cannot be made of these arguments: .*depth"):
+    with pytest.raises(
+        UserError, match=r"model: torch\.nn\.Flatten cannot be made of these arguments: .*depth"
+    ):
         build("model", {"_target_": "torch.nn.Flatten", "depth": 3}, nn.Module)

@@ -1,7 +1,8 @@
-"""The stacked engine against the eager one and against itself: in company and alone, repeated, killed and resumed.
+"""The stacked engine against the eager one and against itself: in company and alone, repeated,
+killed and resumed.
 
-float64 (`trainer.precision=64-true`) where numbers of two ways to compute them are compared: 1e-9 is what rounding may
-grow to in an epoch or two.
+float64 (`trainer.precision=64-true`) where numbers of two ways to compute them are compared: 1e-9
+is what rounding may grow to in an epoch or two.
 """
 
 import json
@@ -67,14 +68,19 @@ def test_the_engines_agree(overrides: list[str], tmp_path: Path) -> None:
     eager = trained(tmp_path / "eager", *DOUBLE, *overrides, "engine=eager")
     assert_close(stacked, eager)
     rows = [metrics(tmp_path / engine) for engine in ("stacked", "eager")]
-    assert [(row["epoch"], row["step"]) for row in rows[0]] == [(row["epoch"], row["step"]) for row in rows[1]]
+    assert [(row["epoch"], row["step"]) for row in rows[0]] == [
+        (row["epoch"], row["step"]) for row in rows[1]
+    ]
     for name in ("train/loss", "train/acc", "val/loss", "val/acc", "lr"):
         values = [[float(row[name]) for row in part if row[name]] for part in rows]
         assert values[0] == pytest.approx(values[1], rel=1e-6)  # the eager engine's are float32
     results = [Result.read(tmp_path / engine) for engine in ("stacked", "eager")]
     assert results[0] is not None
     assert results[1] is not None
-    assert (results[0].best_epoch, results[0].parameters) == (results[1].best_epoch, results[1].parameters)
+    assert (results[0].best_epoch, results[0].parameters) == (
+        results[1].best_epoch,
+        results[1].parameters,
+    )
 
 
 FIVE = [
@@ -96,8 +102,13 @@ def stack_of(folder: Path, trials: Sequence[Sequence[str]], *common: str) -> lis
 
 @pytest.mark.parametrize("group", ["optimizer=sgd", "optimizer=adam"])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1]])
-def test_a_trial_in_a_stack_is_the_trial_alone(order: list[int], group: str, tmp_path: Path) -> None:
-    trials = [[override for override in trial if "momentum" not in override or "sgd" in group] for trial in FIVE]
+def test_a_trial_in_a_stack_is_the_trial_alone(
+    order: list[int], group: str, tmp_path: Path
+) -> None:
+    trials = [
+        [override for override in trial if "momentum" not in override or "sgd" in group]
+        for trial in FIVE
+    ]
     common = (*DOUBLE, CHUNKS, group, "model.dropout=0.2")
     results = train(stack_of(tmp_path, [trials[number] for number in order], *common))
     assert [(result.engine, result.stack_size) for result in results] == [("stacked", 5)] * 5
@@ -111,7 +122,9 @@ def test_a_trial_in_a_stack_is_the_trial_alone(order: list[int], group: str, tmp
             )
 
 
-def test_a_large_stack_writes_few_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_stack_writes_few_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: list[int] = []
     original = Trainer.save_checkpoint
 
@@ -125,12 +138,16 @@ def test_a_large_stack_writes_few_checkpoints(tmp_path: Path, monkeypatch: pytes
     assert written == [1, 5]
 
 
-def test_a_large_stack_is_worked_through_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_stack_is_worked_through_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(stack_of(tmp_path / "whole", FIVE, *DOUBLE))
     monkeypatch.setattr("trialstack.engine.stacked.PART_BYTES", 250_000)  # two trials or three
     train(stack_of(tmp_path / "parts", FIVE, *DOUBLE))
     for number in range(5):
-        assert_close(weights(tmp_path / "parts" / str(number)), weights(tmp_path / "whole" / str(number)))
+        assert_close(
+            weights(tmp_path / "parts" / str(number)), weights(tmp_path / "whole" / str(number))
+        )
 
 
 @pytest.mark.parametrize("trials", [FIVE[1:2], FIVE])
@@ -139,7 +156,9 @@ def test_float32_repeats_bit_by_bit(trials: list[list[str]], tmp_path: Path) -> 
         train(stack_of(tmp_path / time, trials, *SMALL))
     for number in range(len(trials)):
         for name in ("best", "last"):
-            assert same(*(weights(tmp_path / time / str(number), name) for time in ("first", "second")))
+            assert same(
+                *(weights(tmp_path / time / str(number), name) for time in ("first", "second"))
+            )
 
 
 def interrupt_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,28 +194,40 @@ def test_an_interrupted_stack_resumes_to_bit_equal_weights(
     train([resume_trial(tmp_path / "stopped" / str(number)) for number in range(len(trials))])
     for number in range(len(trials)):
         for name in ("best", "last"):
-            assert same(*(weights(tmp_path / time / str(number), name) for time in ("whole", "stopped")))
-        whole, stopped = metrics(tmp_path / "whole" / str(number)), metrics(tmp_path / "stopped" / str(number))
-        assert [row | {"seconds": ""} for row in whole] == [row | {"seconds": ""} for row in stopped]
+            assert same(
+                *(weights(tmp_path / time / str(number), name) for time in ("whole", "stopped"))
+            )
+        whole, stopped = (
+            metrics(tmp_path / "whole" / str(number)),
+            metrics(tmp_path / "stopped" / str(number)),
+        )
+        assert [row | {"seconds": ""} for row in whole] == [
+            row | {"seconds": ""} for row in stopped
+        ]
 
 
-def test_a_killed_stack_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_stack_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("trialstack.run.stack_checkpoint.PAUSE", 0)
     trials, common = FIVE[:2], (*SMALL, CHUNKS, "trainer.max_epochs=4")
     train(stack_of(tmp_path / "whole", trials, *common))
     with monkeypatch.context() as patch:
         interrupt_after(2, patch)
-        patch.setattr("trialstack.run.stack_checkpoint.StackCheckpoint.finish", lambda *_: None)  # as SIGKILL leaves it
+        patch.setattr(
+            "trialstack.run.stack_checkpoint.StackCheckpoint.finish", lambda *_: None
+        )  # as SIGKILL leaves it
         with pytest.raises(Interrupted):
             train(stack_of(tmp_path / "killed", trials, *common))
     assert [path.name for path in (tmp_path / "killed/0/checkpoints").iterdir()] == ["stack.ckpt"]
     train([resume_trial(tmp_path / "killed" / str(number)) for number in range(2)])
     for number in range(2):
         for name in ("best", "last"):
-            assert same(*(weights(tmp_path / time / str(number), name) for time in ("whole", "killed")))
-        assert {path.name for path in (tmp_path / "killed" / str(number) / "checkpoints").iterdir()} == {
-            "best.ckpt", "last.ckpt",
-        }  # fmt: skip
+            assert same(
+                *(weights(tmp_path / time / str(number), name) for time in ("whole", "killed"))
+            )
+        checkpoints = tmp_path / "killed" / str(number) / "checkpoints"
+        assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_a_trial_of_a_stack_goes_on_alone(tmp_path: Path) -> None:
@@ -211,7 +242,9 @@ def test_a_trial_of_a_stack_goes_on_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["optimizer=sgd", "optimizer=adam"])
-def test_a_diverged_trial_is_marked_and_the_others_do_not_notice(group: str, tmp_path: Path) -> None:
+def test_a_diverged_trial_is_marked_and_the_others_do_not_notice(
+    group: str, tmp_path: Path
+) -> None:
     for name, lr in (("healthy", "0.2"), ("infected", "1e30")):
         trials = [[f"optimizer.lr={rate}"] for rate in ("0.1", lr, "0.05")]
         results = train(stack_of(tmp_path / name, trials, *SMALL, group))
@@ -219,7 +252,10 @@ def test_a_diverged_trial_is_marked_and_the_others_do_not_notice(group: str, tmp
     assert results[1].reason == "the loss became NaN or infinite in epoch 1"
     assert results[1].epochs == 0
     for number in (0, 2):
-        assert same(weights(tmp_path / "infected" / str(number)), weights(tmp_path / "healthy" / str(number)))
+        assert same(
+            weights(tmp_path / "infected" / str(number)),
+            weights(tmp_path / "healthy" / str(number)),
+        )
 
 
 def test_a_stack_whose_trials_all_diverge_ends(tmp_path: Path) -> None:
@@ -238,7 +274,8 @@ def test_trials_that_differ_in_more_than_numbers_form_separate_stacks(tmp_path: 
     ]
     results = train(stack_of(tmp_path, trials, *SMALL))
     assert [(result.engine, result.stack_size) for result in results] == [
-        ("stacked", 2), ("stacked", 1), ("stacked", 2), ("stacked", 1), ("eager", 1), ("stacked", 1),
+        ("stacked", 2), ("stacked", 1), ("stacked", 2), ("stacked", 1), ("eager", 1),
+        ("stacked", 1),
     ]  # fmt: skip
 
 
@@ -250,7 +287,9 @@ def test_every_trial_of_a_stack_leaves_what_a_run_leaves(tmp_path: Path) -> None
         assert names == {".hydra", "checkpoints", "metrics.csv", "result.json"}
         assert any("tfevents" in path.name for path in trial.folder.iterdir())
         assert 0 < result.metrics["test/acc"] < 1
-        best = Classifier.load_from_checkpoint(trial.folder / "checkpoints" / "best.ckpt", weights_only=True)
+        best = Classifier.load_from_checkpoint(
+            trial.folder / "checkpoints" / "best.ckpt", weights_only=True
+        )
         assert best.hparams["seed"] == trial.config["seed"]
 
 
@@ -265,7 +304,9 @@ def test_fast_dev_run_counts_optimizer_steps(tmp_path: Path) -> None:
     assert [row["step"] for row in metrics(tmp_path)] == ["9"]
 
 
-def test_lightnings_callbacks_find_the_usual_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightnings_callbacks_find_the_usual_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Trainer] = []
     original = Trainer.fit
 
@@ -275,7 +316,8 @@ def test_lightnings_callbacks_find_the_usual_names(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Trainer, "fit", fit)
     callbacks = (
-        "+callbacks.keep={_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: val/loss, dirpath: %s}"
+        "+callbacks.keep={_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: "
+        "val/loss, dirpath: %s}"
     )
     trained(tmp_path, *SMALL, "callbacks=early_stopping", callbacks % (tmp_path / "kept"))
     [trainer] = seen

@@ -17,12 +17,21 @@ STEPS, SHAPE = 100, (4, 3)
 
 SGD, ADAM, ADAMW = ({"_target_": f"torch.optim.{name}"} for name in ("SGD", "Adam", "AdamW"))
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "sgd": [SGD | {"lr": lr, "weight_decay": decay} for lr, decay in ((0.1, 0.0), (0.02, 0.01), (0.3, 0.1))],
+    "sgd": [
+        SGD | {"lr": lr, "weight_decay": decay}
+        for lr, decay in ((0.1, 0.0), (0.02, 0.01), (0.3, 0.1))
+    ],
     "momentum": [SGD | {"lr": 0.1, "momentum": momentum} for momentum in (0.9, 0.0, 0.5)],
-    "momentum and decay": [SGD | {"lr": lr, "momentum": 0.9, "weight_decay": 0.01} for lr in (0.1, 0.2)],
-    "nesterov": [SGD | {"lr": 0.1, "momentum": m, "nesterov": True, "weight_decay": 0.1 * m} for m in (0.9, 0.5)],
+    "momentum and decay": [
+        SGD | {"lr": lr, "momentum": 0.9, "weight_decay": 0.01} for lr in (0.1, 0.2)
+    ],
+    "nesterov": [
+        SGD | {"lr": 0.1, "momentum": m, "nesterov": True, "weight_decay": 0.1 * m}
+        for m in (0.9, 0.5)
+    ],
     "adam": [
-        ADAM | {"lr": lr, "betas": [beta, 0.99], "eps": eps} for lr, beta, eps in ((0.1, 0.9, 1e-7), (0.01, 0.5, 1e-3))
+        ADAM | {"lr": lr, "betas": [beta, 0.99], "eps": eps}
+        for lr, beta, eps in ((0.1, 0.9, 1e-7), (0.01, 0.5, 1e-3))
     ],
     "adam and decay": [ADAM | {"lr": 0.1, "weight_decay": decay} for decay in (0.0, 0.1)],
     "adamw": [ADAMW | {"lr": lr, "weight_decay": 0.1} for lr in (0.1, 0.01)],
@@ -39,7 +48,9 @@ def gradients(weights_SP: Tensor) -> Tensor:
 def by_torch(settings: dict[str, Any], weights: Tensor, rates: np.ndarray[Any, Any]) -> Tensor:
     parameter = nn.Parameter(weights.clone())
     kind = getattr(torch.optim, settings["_target_"].rpartition(".")[2])
-    optimizer = kind([parameter], **{key: value for key, value in settings.items() if key != "_target_"})
+    optimizer = kind(
+        [parameter], **{key: value for key, value in settings.items() if key != "_target_"}
+    )
     for rate in rates:
         optimizer.param_groups[0]["lr"] = float(rate)
         parameter.grad = gradients(parameter.detach())
@@ -61,7 +72,9 @@ def by_stack(optimizer: Any, weights: Tensor, rates_KS: np.ndarray[Any, Any]) ->
 
 @pytest.mark.parametrize("formula", [False, True])
 @pytest.mark.parametrize(("name", "trials"), ALONE + TOGETHER)
-def test_a_hundred_steps_are_those_of_torch(name: str, trials: list[dict[str, Any]], formula: bool) -> None:
+def test_a_hundred_steps_are_those_of_torch(
+    name: str, trials: list[dict[str, Any]], formula: bool
+) -> None:
     rates_KS = np.stack([np.linspace(trial["lr"], 0.01, STEPS) for trial in trials], axis=1)
     torch.manual_seed(1)
     shape = (1, 6) if len(trials) == 1 else (len(trials), 1, 6)

@@ -93,7 +93,9 @@ class Threads(Callback):
     def __init__(self) -> None:
         self.seen: set[int] = set()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self.seen.add(torch.get_num_threads())
         if isinstance(pl_module, StackedClassifier):
             pl_module.try_steps(batch, batch_idx)
@@ -102,7 +104,11 @@ class Threads(Callback):
 @pytest.mark.parametrize("engine", ["stacked", "eager"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_other_processes_change_no_bit(
-    engine: str, count: int, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    engine: str,
+    count: int,
+    threads: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     threads(2)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
@@ -116,7 +122,12 @@ def test_other_processes_change_no_bit(
         trials = [
             composed(
                 folder / str(trial),
-                *(f"engine={engine}", f"optimizer.lr={rate}", "optimizer.momentum=0.9", "model.dropout=0.2"),
+                *(
+                    f"engine={engine}",
+                    f"optimizer.lr={rate}",
+                    "optimizer.momentum=0.9",
+                    "model.dropout=0.2",
+                ),
                 *("model.hidden=[300,30]", "trainer.max_epochs=2", "test=false"),
             )
             for trial, rate in enumerate(rates)

@@ -40,7 +40,9 @@ def until(seen: list[bool], last: bool) -> None:
         time.sleep(0.001)
 
 
-def test_threads_sleep_as_long_as_others_hold_the_cores(seen: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_sleep_as_long_as_others_hold_the_cores(
+    seen: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with waiting_by_load(Others()):
         until(seen, False)
         monkeypatch.setattr(Others, "cores", 1.0)
@@ -60,15 +62,21 @@ def test_cores_that_others_hold_are_said_once(
         monkeypatch.setattr(Others, "cores", cores)
         with waiting_by_load(Others()):
             pass
-    assert caplog.messages == ["other processes hold 0.9 of 2 cores: training takes longer beside them"]
+    assert caplog.messages == [
+        "other processes hold 0.9 of 2 cores: training takes longer beside them"
+    ]
 
 
-@pytest.mark.parametrize(("others", "free"), [(0.0, 2), (0.2, 2), (0.3, 1), (1.0, 1), (2.0, 1), (7.0, 1)])
+@pytest.mark.parametrize(
+    ("others", "free"), [(0.0, 2), (0.2, 2), (0.3, 1), (1.0, 1), (2.0, 1), (7.0, 1)]
+)
 def test_what_others_leave_of_the_cores(seen: list[bool], others: float, free: int) -> None:
     assert Cores(others).free == free
 
 
-def test_a_single_thread_waits_for_nobody(seen: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_thread_waits_for_nobody(
+    seen: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     monkeypatch.setattr(Others, "cores", 2.0)
     with waiting_by_load(Others()):
@@ -89,6 +97,8 @@ def test_idle_threads_come_and_go() -> None:
 
 
 def test_what_this_process_does_is_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    at = iter([(0.0, 10.0, 5.0), (10.0, 25.0, 12.0)])  # the time, seconds of all cores, seconds of this process
+    at = iter(
+        [(0.0, 10.0, 5.0), (10.0, 25.0, 12.0)]
+    )  # the time, seconds of all cores, seconds of this process
     monkeypatch.setattr("trialstack.core.load._read", lambda: next(at))
     assert Load().others() == pytest.approx(0.8)

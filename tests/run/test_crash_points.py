@@ -14,7 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests import faults
 
-QUICK = ("model.hidden=[4]", "trainer.limit_train_batches=2", "trainer.max_epochs=2", "callbacks=none")
+QUICK = (
+    "model.hidden=[4]",
+    "trainer.limit_train_batches=2",
+    "trainer.max_epochs=2",
+    "callbacks=none",
+)
 
 
 def left(folder: Path) -> dict[str, Any]:
@@ -22,22 +27,40 @@ def left(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or path.name in ("said.txt", "train.log", "train.log.1", "hydra.yaml", "hparams.yaml"):
+        if path.is_dir() or path.name in (
+            "said.txt",
+            "train.log",
+            "train.log.1",
+            "hydra.yaml",
+            "hparams.yaml",
+        ):
             continue
         if path.suffix == ".ckpt":
             state = torch.load(path, weights_only=True)["state_dict"]
             content[name] = {key: value.tolist() for key, value in state.items()}
         elif path.name in ("metrics.csv", "leaderboard.csv"):
-            content[name] = [row | {"seconds": ""} for row in csv.DictReader(path.read_text().splitlines())]
+            content[name] = [
+                row | {"seconds": ""} for row in csv.DictReader(path.read_text().splitlines())
+            ]
         elif path.name == "result.json":
             result = json.loads(path.read_text())
-            keys = ("status", "reason", "objective", "metrics", "best_epoch", "epochs", "engine", "overrides")
+            keys = (
+                "status",
+                "reason",
+                "objective",
+                "metrics",
+                "best_epoch",
+                "epochs",
+                "engine",
+                "overrides",
+            )
             content[name] = [result[key] for key in keys]
         elif "tfevents" in path.name:
             events = EventAccumulator(str(path.parent))
             events.Reload()
             content[str(Path(name).parent / "events")] = {
-                tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+                tag: [point.step for point in events.Scalars(tag)]
+                for tag in events.Tags()["scalars"]
             }
         else:
             content[name] = None
@@ -61,14 +84,26 @@ def equals_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[P
     return check
 
 
-STOP = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0.0", "trainer.max_epochs=4")
+STOP = (
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.patience=1",
+    "optimizer.lr=0.0",
+    "trainer.max_epochs=4",
+)
 SWEEP = ("-m", "sweep=s", "optimizer.lr=0.1,1e30", "seed=1,2", "logger=none")
 COMMANDS = {
     "a stacked run": (*QUICK, "hydra.run.dir=a"),
     "an eager run": (*QUICK, "hydra.run.dir=a", "engine=eager", "logger=none"),
     "a run that stops early": (*QUICK, *STOP, "hydra.run.dir=a", "logger=none"),
     "a sweep": (*SWEEP, *QUICK),
-    "a sweep of which a trial stops early": ("-m", "sweep=s", *QUICK, *STOP, "optimizer.lr=0.0,0.1", "logger=none"),
+    "a sweep of which a trial stops early": (
+        "-m",
+        "sweep=s",
+        *QUICK,
+        *STOP,
+        "optimizer.lr=0.0,0.1",
+        "logger=none",
+    ),
 }
 
 
@@ -97,7 +132,12 @@ def test_a_stopped_sweep_can_be_killed_anywhere_while_it_goes_on(
     assert faults.run("train.py", command, end_at=len(makes) // 2)[0] == faults.KILLED
     os.chdir("..")
     part = some(5, pytestconfig)
-    assert faults.every_point("train.py", command, equals_whole, part=part, before=Path("stopped").absolute()) >= 1
+    assert (
+        faults.every_point(
+            "train.py", command, equals_whole, part=part, before=Path("stopped").absolute()
+        )
+        >= 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +149,10 @@ def test_a_stopped_sweep_can_be_killed_anywhere_while_it_goes_on(
     ],
 )
 def test_commands_that_show_can_be_killed_anywhere(
-    script: str, arguments: list[str], equals_whole: Callable[[Path], None], pytestconfig: pytest.Config
+    script: str,
+    arguments: list[str],
+    equals_whole: Callable[[Path], None],
+    pytestconfig: pytest.Config,
 ) -> None:
     Path("trained").mkdir()
     os.chdir("trained")
@@ -117,9 +160,14 @@ def test_commands_that_show_can_be_killed_anywhere(
     os.chdir("..")
 
     def check(folder: Path) -> None:
-        for half_written in folder.rglob(".*.part"):  # hidden; the sweep or run that goes on there removes it
+        for half_written in folder.rglob(
+            ".*.part"
+        ):  # hidden; the sweep or run that goes on there removes it
             shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
         equals_whole(folder)
 
     part = some(0, pytestconfig)
-    assert faults.every_point(script, arguments, check, part=part, before=Path("trained").absolute()) >= 1
+    assert (
+        faults.every_point(script, arguments, check, part=part, before=Path("trained").absolute())
+        >= 1
+    )

@@ -1,4 +1,6 @@
-"""What the stacked engine cannot train with: named before anything is trained, and left to the eager engine."""
+"""What the stacked engine cannot train with: named before anything is trained, and left to the
+eager engine.
+"""
 
 import json
 from collections.abc import Callable
@@ -46,7 +48,8 @@ FLIP = "{_target_: torchvision.transforms.v2.RandomHorizontalFlip}"
 LIGHTNING = "_target_: lightning.pytorch.callbacks"
 REASONS = {
     "model._target_=tests.run.test_grouping.Wide": "only with trialstack.models.MLP",
-    "optimizer._target_=torch.optim.ASGD ~optimizer.nesterov ~optimizer.momentum": "only with SGD, Adam, AdamW",
+    "optimizer._target_=torch.optim.ASGD ~optimizer.nesterov "
+    "~optimizer.momentum": "only with SGD, Adam, AdamW",
     "+optimizer.maximize=true": "optimizer.maximize=True",
     "+optimizer.dampening=0.1": "optimizer.dampening=0.1",
     "optimizer=adam +optimizer.amsgrad=true": "optimizer.amsgrad=True",
@@ -59,10 +62,15 @@ REASONS = {
     "+trainer.max_steps=10 trainer.max_epochs=2": "trainer.max_steps=10",
     "+trainer.overfit_batches=5": "trainer.overfit_batches=5",
     "+trainer.detect_anomaly=true": "trainer.detect_anomaly=True",
-    "+callbacks.x={_target_:tests.run.test_grouping.Gradients}": "acts on every optimizer step (on_after_backward)",
-    "+callbacks.x={_target_:tests.run.test_grouping.EveryStep}": "acts on every optimizer step (on_train_batch_end)",
-    f"+callbacks.x={{{LIGHTNING}.StochasticWeightAveraging,swa_lrs:0.1}}": "changes how a module trains",
-    f"+callbacks.x={{{LIGHTNING}.GradientAccumulationScheduler,scheduling:{{0:2}}}}": "changes how a module trains",
+    "+callbacks.x={_target_:tests.run.test_grouping.Gradients}": "acts on every optimizer step "
+    "(on_after_backward)",
+    "+callbacks.x={_target_:tests.run.test_grouping.EveryStep}": "acts on every optimizer step "
+    "(on_train_batch_end)",
+    f"+callbacks.x={{{LIGHTNING}.StochasticWeightAveraging,swa_lrs:0.1}}": "changes how a module "
+    "trains",
+    f"+callbacks.x={{{LIGHTNING}.GradientAccumulationScheduler,scheduling:{{0:2}}}}": "changes how "
+    "a module "
+    "trains",
 }
 """By overrides."""
 
@@ -73,12 +81,18 @@ def test_what_cannot_be_stacked_trains_eagerly_and_says_why(changes: str, comman
     overrides = changes.replace(": ", ":").split(" ")
     ended = command("train.py", *QUICK, *overrides, "hydra.run.dir=a")
     assert ended.code == 0, ended.err
-    [line] = [line for line in ended.out.splitlines() if line.startswith("engine: eager, the stacked one cannot train")]
+    [line] = [
+        line
+        for line in ended.out.splitlines()
+        if line.startswith("engine: eager, the stacked one cannot train")
+    ]
     assert REASONS[changes] in line
     result = json.loads(Path("a/result.json").read_text())
     assert result["engine"] == "eager"
     ended_early = "max_steps" in changes
-    assert result["reason"] == ("stopped after epoch 1 of 2: trainer.max_steps=10 was reached" if ended_early else None)
+    assert result["reason"] == (
+        "stopped after epoch 1 of 2: trainer.max_steps=10 was reached" if ended_early else None
+    )
 
     ended = command("train.py", *QUICK, *overrides, "engine=stacked", "hydra.run.dir=b")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
@@ -100,7 +114,11 @@ def test_several_devices_are_the_eager_engines(command: Command) -> None:
     [
         ["model.dropout=0.2", "optimizer=adamw", "schedule=onecycle"],
         ["trainer.precision=64-true"],
-        ["+trainer.gradient_clip_val=null", "+trainer.accumulate_grad_batches=1", "trainer.deterministic=true"],
+        [
+            "+trainer.gradient_clip_val=null",
+            "+trainer.accumulate_grad_batches=1",
+            "trainer.deterministic=true",
+        ],
         ["callbacks=early_stopping"],
         ["~model.dropout", "~model.activation", "~optimizer.momentum", "~optimizer.nesterov"],
         ["+trainer.num_sanity_val_steps=2"],
@@ -118,16 +136,24 @@ def test_what_can_be_stacked_is(overrides: list[str], command: Command) -> None:
 def test_a_run_goes_on_with_the_engine_that_it_began_with(command: Command) -> None:
     for engine in ("eager", "auto"):
         assert command("train.py", *QUICK, f"engine={engine}", f"hydra.run.dir={engine}").code == 0
-    ended = command("train.py", "resume=auto", "trainer.max_epochs=2", "+trainer.gradient_clip_val=1.0")
+    ended = command(
+        "train.py", "resume=auto", "trainer.max_epochs=2", "+trainer.gradient_clip_val=1.0"
+    )
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "began on the stacked engine, which cannot train with trainer.gradient_clip_val=1.0" in ended.err
+    assert (
+        "began on the stacked engine, which cannot train with trainer.gradient_clip_val=1.0"
+        in ended.err
+    )
 
     Path("eager/.hydra/config.yaml").write_text(
         Path("eager/.hydra/config.yaml").read_text().replace("name: eager", "name: auto")
     )  # as a run of an earlier version, where auto was eager
     ended = command("train.py", "resume=eager", "trainer.max_epochs=2")
     assert ended.code == 0, ended.err
-    assert "engine: eager, the stacked one cannot train with a checkpoint of the eager engine" in ended.out
+    assert (
+        "engine: eager, the stacked one cannot train with a checkpoint of the eager engine"
+        in ended.out
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -148,11 +174,21 @@ class Patient(EarlyStopping):
     """May do anything."""
 
 
-SWEEP = ("-m", "seed=1,2,3", "model.hidden=[8]", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false")
+SWEEP = (
+    "-m",
+    "seed=1,2,3",
+    "model.hidden=[8]",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=2",
+    "test=false",
+)
 _OWN = "{_target_:tests.run.test_grouping."
 ALONE = {
     f"{_OWN}Watching}}": ("stacked", "the callback Watching, which knows of one trial alone"),
-    f"{_OWN}Patient,monitor:val/acc}}": ("stacked", "the callback Patient, which knows of one trial alone"),
+    f"{_OWN}Patient,monitor:val/acc}}": (
+        "stacked",
+        "the callback Patient, which knows of one trial alone",
+    ),
     f"{_OWN}EveryStep}}": ("eager", "the callback EveryStep, which acts on every optimizer step"),
 }
 
@@ -171,7 +207,10 @@ def test_trials_with_a_callback_of_ones_own_train_one_by_one_and_the_dry_run_and
 
     ended = command("train.py", *overrides, "sweep=s")
     assert ended.code == 0, ended.err
-    assert f"3 trials {'' if engine == 'stacked' else 'on the eager engine, '}one by one: {why}" in ended.out
+    assert (
+        f"3 trials {'' if engine == 'stacked' else 'on the eager engine, '}one by one: {why}"
+        in ended.out
+    )
     for number in range(3):
         result = json.loads(Path(f"outputs/sweeps/s/{number}/result.json").read_text())
         assert (result["engine"], result["stack_size"]) == (engine, 1)
@@ -179,7 +218,9 @@ def test_trials_with_a_callback_of_ones_own_train_one_by_one_and_the_dry_run_and
 
 @pytest.mark.parametrize("engine", ["stacked", "eager"])
 def test_a_profiler_prints_what_it_found_once(engine: str, command: Command) -> None:
-    ended = command("train.py", *QUICK, "+trainer.profiler=simple", f"engine={engine}", "hydra.run.dir=a")
+    ended = command(
+        "train.py", *QUICK, "+trainer.profiler=simple", f"engine={engine}", "hydra.run.dir=a"
+    )
     assert ended.code == 0, ended.err
     assert (ended.out + ended.err).count("Mean duration (s)") == 1
     assert Path("a/train.log").read_text().count("Mean duration (s)") == 1
@@ -192,12 +233,17 @@ def test_a_profiler_prints_what_it_found_once(engine: str, command: Command) -> 
         ("BatchSizeFinder", "python train.py -m data.batch_size=32,64"),
     ],
 )
-def test_a_callback_that_changes_the_config_is_refused(finder: str, sweep: str, command: Command) -> None:
+def test_a_callback_that_changes_the_config_is_refused(
+    finder: str, sweep: str, command: Command
+) -> None:
     for engine in ("auto", "eager"):
-        ended = command("train.py", *QUICK, f"+callbacks.x={{{LIGHTNING}.{finder}}}", f"engine={engine}")
+        ended = command(
+            "train.py", *QUICK, f"+callbacks.x={{{LIGHTNING}.{finder}}}", f"engine={engine}"
+        )
         assert ended.code == 2, ended.err
         assert ended.err == (
-            f"callbacks must leave a trial's config as it is, got {finder}; try a sweep in its place: {sweep}\n"
+            f"callbacks must leave a trial's config as it is, got {finder}; try a sweep in its "
+            f"place: {sweep}\n"
         )
 
 

@@ -1,4 +1,6 @@
-"""Loggers with one run a process: each trial has its own, begun and ended before that of the next one."""
+"""Loggers with one run a process: each trial has its own, begun and ended before that of the next
+one.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,8 +76,8 @@ def _none_open() -> Iterator[None]:
 
 
 SWEEP = (
-    "-m", "sweep=s", "seed=1,2,3", "model.hidden=[8]", "trainer.max_epochs=2", "trainer.limit_train_batches=2",
-    "callbacks=none", "logger=none",
+    "-m", "sweep=s", "seed=1,2,3", "model.hidden=[8]", "trainer.max_epochs=2",
+    "trainer.limit_train_batches=2", "callbacks=none", "logger=none",
 )  # fmt: skip
 FAKE = "+logger.x._target_=tests.run.test_loggers.OneAProcess"
 
@@ -84,7 +86,9 @@ FAKE = "+logger.x._target_=tests.run.test_loggers.OneAProcess"
 def test_each_trial_of_a_sweep_has_an_experiment_of_its_own(engine: str, command: Command) -> None:
     ended = command("train.py", *SWEEP, FAKE, f"engine={engine}")
     assert ended.code == 0, ended.err
-    assert [[own["seed"] for own in experiment.hyperparameters] for experiment in Experiment.all] == [[1], [2], [3]]
+    assert [
+        [own["seed"] for own in experiment.hyperparameters] for experiment in Experiment.all
+    ] == [[1], [2], [3]]
     for experiment in Experiment.all:
         assert [row["step"] for row in experiment.metrics if "train/loss" in row] == [2, 4]
 
@@ -101,9 +105,14 @@ def test_wandb_has_a_run_a_trial(command: Command, monkeypatch: pytest.MonkeyPat
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    logger = "+logger.x={_target_: lightning.pytorch.loggers.WandbLogger, save_dir: ${folder}, offline: true}"
+    logger = (
+        "+logger.x={_target_: lightning.pytorch.loggers.WandbLogger, save_dir: ${folder}, "
+        "offline: true}"
+    )
     ended = command("train.py", *SWEEP, logger)
     assert ended.code == 0, ended.err
     assert wandb.run is None
     for number in range(3):
-        assert len(list(Path(f"outputs/sweeps/s/{number}/wandb").glob("offline-run-*/*.wandb"))) == 1
+        assert (
+            len(list(Path(f"outputs/sweeps/s/{number}/wandb").glob("offline-run-*/*.wandb"))) == 1
+        )

@@ -1,4 +1,6 @@
-"""Files of other people: a run and a sweep write and remove what is their own, whatever files and links say."""
+"""Files of other people: a run and a sweep write and remove what is their own, whatever files and
+links say.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ def is_one_line(ended: Ended, message: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "sweep.png", "leaderboard.csv"])
-def test_a_new_sweep_does_not_take_over_what_lies_in_its_folder(name: str, command: Command) -> None:
+def test_a_new_sweep_does_not_take_over_what_lies_in_its_folder(
+    name: str, command: Command
+) -> None:
     Path("proj", name).mkdir(parents=True)
     Path("proj", name, "mine").write_text("years of work")
     ended = command("train.py", *SWEEP[:-1], "hydra.sweep.dir=proj", "seed=1,2")
@@ -39,14 +43,23 @@ def test_a_new_sweep_does_not_take_over_what_lies_in_its_folder(name: str, comma
 
 @pytest.mark.parametrize(
     "name",
-    ["events.out.tfevents.1.other.1.0", "evaluation.json", "history.png", "train.log", ".hydra/mine.yaml", "notes/a"],
+    [
+        "events.out.tfevents.1.other.1.0",
+        "evaluation.json",
+        "history.png",
+        "train.log",
+        ".hydra/mine.yaml",
+        "notes/a",
+    ],
 )
 def test_a_new_run_does_not_take_over_what_lies_in_its_folder(name: str, command: Command) -> None:
     Path("proj", name).parent.mkdir(parents=True)
     Path("proj", name).write_text("years of work")
     ended = command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=proj")
     assert is_one_line(ended, " is there, and of no run; a run needs a folder of its own")
-    assert [path.read_text() for path in Path("proj").rglob("*") if path.is_file()] == ["years of work"]
+    assert [path.read_text() for path in Path("proj").rglob("*") if path.is_file()] == [
+        "years of work"
+    ]
 
 
 def test_a_sweep_does_not_write_its_config_through_a_link(command: Command) -> None:
@@ -65,10 +78,15 @@ def test_a_sweep_needs_a_name_of_its_own(name: str, command: Command) -> None:
     assert Path("outputs/tensorboard").exists()
 
 
-@pytest.mark.parametrize("subdir", ["tensorboard", ".", "..", "../../elsewhere", "sweep.json", "/tmp/elsewhere"])
+@pytest.mark.parametrize(
+    "subdir", ["tensorboard", ".", "..", "../../elsewhere", "sweep.json", "/tmp/elsewhere"]
+)
 def test_a_trial_has_a_folder_of_its_own_in_the_sweeps(subdir: str, command: Command) -> None:
     ended = command("train.py", *SWEEP, "seed=1,2", f"hydra.sweep.subdir={subdir}")
-    assert is_one_line(ended, "a trial's folder must lie in outputs/sweeps/s and bear no name of the sweep's own files")
+    assert is_one_line(
+        ended,
+        "a trial's folder must lie in outputs/sweeps/s and bear no name of the sweep's own files",
+    )
     assert not list(Path("outputs").rglob("result.json"))
 
 
@@ -81,7 +99,9 @@ def renamed(name: str) -> None:
 
 @pytest.mark.parametrize("script", ["train.py", "report.py"])
 @pytest.mark.parametrize("way", ["up", "absolute", "link"])
-def test_a_trial_elsewhere_is_not_believed(script: str, way: str, command: Command, tmp_path: Path) -> None:
+def test_a_trial_elsewhere_is_not_believed(
+    script: str, way: str, command: Command, tmp_path: Path
+) -> None:
     assert command("train.py", *SWEEP, "seed=1,2").code == 0
     victim = tmp_path / "victim"
     shutil.copytree(FOLDER / "1", victim)
@@ -98,7 +118,9 @@ def test_a_trial_elsewhere_is_not_believed(script: str, way: str, command: Comma
 
 @pytest.fixture
 def stopped(command: Command, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A sweep of two trials that was stopped in its stack; returns the content of its checkpoint."""
+    """A sweep of two trials that was stopped in its stack; returns the content of its
+    checkpoint.
+    """
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -111,7 +133,9 @@ def stopped(command: Command, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
     return content
 
 
-def test_a_stacks_checkpoint_names_no_other_folders(stopped: dict[str, Any], command: Command, tmp_path: Path) -> None:
+def test_a_stacks_checkpoint_names_no_other_folders(
+    stopped: dict[str, Any], command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "victim/checkpoints").mkdir(parents=True)
     (tmp_path / "victim/checkpoints/last.ckpt").write_text("mine")
     stopped["callbacks"]["StackCheckpoint"]["folders"][1] = "../../../../victim"
@@ -139,24 +163,38 @@ def test_a_link_in_the_place_of_a_stacks_checkpoint_costs_its_target_nothing(
 
 
 @pytest.mark.parametrize("size", [0, 1000])
-def test_trials_of_a_damaged_stacks_checkpoint_train_anew(size: int, stopped: dict[str, Any], command: Command) -> None:
+def test_trials_of_a_damaged_stacks_checkpoint_train_anew(
+    size: int, stopped: dict[str, Any], command: Command
+) -> None:
     file = FOLDER / "0/checkpoints/stack.ckpt"
     file.write_bytes(file.read_bytes()[:size])
     ended = command("train.py", *SWEEP, "seed=1,2")
     assert ended.code == 0, ended.err
-    assert len([line for line in ended.out.splitlines() if "stack.ckpt cannot be used" in line]) == 1
-    assert [(result(name)["status"], result(name)["stack_size"]) for name in range(2)] == [("completed", 2)] * 2
+    assert (
+        len([line for line in ended.out.splitlines() if "stack.ckpt cannot be used" in line]) == 1
+    )
+    assert [(result(name)["status"], result(name)["stack_size"]) for name in range(2)] == [
+        ("completed", 2)
+    ] * 2
 
 
-@pytest.mark.parametrize("name", ["train.log", "checkpoints", ".hydra/config.yaml", "checkpoints/last.ckpt"])
-def test_a_run_does_not_write_through_links(name: str, command: Command, trained_run: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    "name", ["train.log", "checkpoints", ".hydra/config.yaml", "checkpoints/last.ckpt"]
+)
+def test_a_run_does_not_write_through_links(
+    name: str, command: Command, trained_run: Callable[..., Path]
+) -> None:
     trained_run("model.hidden=[8]", "trainer.max_epochs=1")
     Path("run", name).rename("precious")
     Path("run", name).symlink_to(Path("precious").absolute())
-    before = {path: path.stat().st_mtime_ns for path in [Path("precious"), *Path("precious").rglob("*")]}
+    before = {
+        path: path.stat().st_mtime_ns for path in [Path("precious"), *Path("precious").rglob("*")]
+    }
     ended = command("train.py", "resume=run", "trainer.max_epochs=2")
     assert is_one_line(ended, f"run/{name} is a symbolic link")
-    assert {path: path.stat().st_mtime_ns for path in [Path("precious"), *Path("precious").rglob("*")]} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in [Path("precious"), *Path("precious").rglob("*")]
+    } == before
 
 
 def test_a_new_run_does_not_log_through_a_link(command: Command) -> None:
@@ -193,8 +231,16 @@ def test_a_file_that_is_being_written_has_a_name_that_nobody_else_has(tmp_path: 
     assert (tmp_path / "a.json").read_text() == "mine"
 
 
-def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".a.json.0123abcd.part", ".b.json.0123abcd.part", ".download.part", "a.json", ".a.json.part"):
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    for name in (
+        ".a.json.0123abcd.part",
+        ".b.json.0123abcd.part",
+        ".download.part",
+        "a.json",
+        ".a.json.part",
+    ):
         (tmp_path / name).touch()
     (tmp_path / ".board.0123abcd.part").mkdir()
     remove_parts(tmp_path, ["a.json", "board"])

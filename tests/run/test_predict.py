@@ -29,36 +29,56 @@ def save(file: Path, width: int = 28, height: int = 28) -> None:
 
 def test_a_single_value_is_a_list_of_one(run: Path, command: Command) -> None:
     save(Path("shoe.png"))
-    for one, listed in (("index=0", "index=[0]"), ("index=3", "index=[3]"), ("images=shoe.png", "images=[shoe.png]")):
+    for one, listed in (
+        ("index=0", "index=[0]"),
+        ("index=3", "index=[3]"),
+        ("images=shoe.png", "images=[shoe.png]"),
+    ):
         ended = command("predict.py", f"run={run}", one)
         assert ended.code == 0, ended.err
         assert ended.out == command("predict.py", f"run={run}", listed).out
 
 
-@pytest.mark.parametrize("value", ["index=-1", "index=[1.5]", "index=shoe", "images=3", "images=[[a]]", "index=[]"])
-def test_what_is_neither_samples_nor_files_is_one_line(value: str, run: Path, command: Command) -> None:
+@pytest.mark.parametrize(
+    "value", ["index=-1", "index=[1.5]", "index=shoe", "images=3", "images=[[a]]", "index=[]"]
+)
+def test_what_is_neither_samples_nor_files_is_one_line(
+    value: str, run: Path, command: Command
+) -> None:
     ended = command("predict.py", f"run={run}", value)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
 
 
 @pytest.mark.parametrize("output", ["nowhere/x.csv", "taken/x.csv"])
-def test_an_output_without_a_folder_is_refused_before_anything_else(output: str, run: Path, command: Command) -> None:
+def test_an_output_without_a_folder_is_refused_before_anything_else(
+    output: str, run: Path, command: Command
+) -> None:
     Path("taken").touch()
     ended = command("predict.py", f"run={run}", "index=0", f"output={output}")
     assert (ended.code, ended.out) == (2, "")
     folder = Path(output).parent
-    assert ended.err == f"cannot write output={output}: there is no folder {folder}; try output=labels.csv\n"
+    assert (
+        ended.err
+        == f"cannot write output={output}: there is no folder {folder}; try output=labels.csv\n"
+    )
     assert not Path("nowhere").exists()
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def text_that_explodes(file: Path) -> None:
     save(file)
     content = file.read_bytes()
-    file.write_bytes(content[:33] + chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(2**24))) + content[33:])
+    file.write_bytes(
+        content[:33] + chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(2**24))) + content[33:]
+    )
 
 
 def pixels_that_explode(file: Path) -> None:
@@ -75,7 +95,10 @@ def pixels_that_explode(file: Path) -> None:
         (lambda file: file.symlink_to("/dev/zero"), "is no regular file"),
         (text_that_explodes, "is no image that can be read"),
         (pixels_that_explode, "has 13000 x 13000 pixels, more than 50,000,000: make it smaller"),
-        (lambda file: file.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)), "is no image that can be read"),
+        (
+            lambda file: file.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)),
+            "is no image that can be read",
+        ),
     ],
 )
 def test_a_picture_that_never_ends_or_explodes_is_one_line(

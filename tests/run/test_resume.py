@@ -17,10 +17,11 @@ from tests.run.test_runs import weights
 Command = Callable[..., Ended]
 Fork = Callable[..., Forked]
 
-# Dropout, momentum and a schedule, on the eager engine also augmentation: all that has a state or draws random numbers.
+# Dropout, momentum and a schedule, on the eager engine also augmentation: all that has a state or
+# draws random numbers.
 TRIAL = (
-    "model.hidden=[16]", "model.dropout=0.3", "optimizer.momentum=0.9", "schedule=cosine", "trainer.max_epochs=30",
-    "engine.steps_per_execution=4",
+    "model.hidden=[16]", "model.dropout=0.3", "optimizer.momentum=0.9", "schedule=cosine",
+    "trainer.max_epochs=30", "engine.steps_per_execution=4",
 )  # fmt: skip
 EAGER = (
     *TRIAL[:4], "trainer.max_epochs=6",
@@ -40,7 +41,12 @@ def wait_for_epoch(folder: Path, epoch: int, running: Forked) -> None:
 
 @pytest.mark.parametrize(
     ("trial", "stop"),
-    [(TRIAL, signal.SIGKILL), (TRIAL, signal.SIGINT), (TRIAL, signal.SIGTERM), (EAGER, signal.SIGKILL)],
+    [
+        (TRIAL, signal.SIGKILL),
+        (TRIAL, signal.SIGINT),
+        (TRIAL, signal.SIGTERM),
+        (EAGER, signal.SIGKILL),
+    ],
 )
 def test_a_stopped_run_resumes_to_bit_equal_weights(
     trial: tuple[str, ...],
@@ -73,7 +79,9 @@ def test_a_stopped_run_resumes_to_bit_equal_weights(
 
 
 def test_resume_keeps_the_runs_own_config_and_may_change_the_trainer(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    )
     before = Path("a/.hydra/config.yaml").read_text()
     ended = command("train.py", "resume=a", "trainer.max_epochs=4")
     assert ended.code == 0, ended.err
@@ -87,7 +95,9 @@ def test_resume_keeps_the_runs_own_config_and_may_change_the_trainer(command: Co
     assert after == before.replace("max_epochs: 2", "max_epochs: 4")
 
 
-def test_a_run_that_was_made_longer_and_killed_still_resumes(command: Command, fork: Fork, tmp_path: Path) -> None:
+def test_a_run_that_was_made_longer_and_killed_still_resumes(
+    command: Command, fork: Fork, tmp_path: Path
+) -> None:
     assert command("train.py", *TRIAL[:3], "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
     running = fork("train.py", "resume=a", "trainer.max_epochs=200")
     wait_for_epoch(tmp_path / "a", 4, running)
@@ -98,7 +108,9 @@ def test_a_run_that_was_made_longer_and_killed_still_resumes(command: Command, f
 
 
 def test_fewer_epochs_than_there_are_is_refused_and_loses_nothing(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=3", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=3", "hydra.run.dir=a").code == 0
+    )
     before = Path("a/result.json").read_text()
     ended = command("train.py", "resume=a", "trainer.max_epochs=2")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
@@ -116,34 +128,50 @@ def test_a_run_that_stopped_early_says_so_and_stays_stopped(command: Command) ->
 
 def test_max_time_stops_at_the_end_of_an_epoch(command: Command) -> None:
     ended = command(
-        "train.py", *TRIAL[:3], "trainer.max_epochs=2000", "trainer.max_time=00:00:00:01", "hydra.run.dir=a"
+        "train.py",
+        *TRIAL[:3],
+        "trainer.max_epochs=2000",
+        "trainer.max_time=00:00:00:01",
+        "hydra.run.dir=a",
     )
     assert ended.code == 0, ended.err
     epochs = json.loads(Path("a/result.json").read_text())["epochs"]
     assert f"stopped after epoch {epochs} of 2000: trainer.max_time was over" in ended.out
-    assert command("train.py", *TRIAL[:3], f"trainer.max_epochs={epochs}", "hydra.run.dir=whole").code == 0
+    assert (
+        command("train.py", *TRIAL[:3], f"trainer.max_epochs={epochs}", "hydra.run.dir=whole").code
+        == 0
+    )
     whole, stopped = weights(Path("whole"), "last"), weights(Path("a"), "last")
     assert all(torch.equal(whole[key], stopped[key]) for key in whole)
 
 
 def test_an_early_end_says_what_ended_it(command: Command) -> None:
-    ended = command("train.py", "model.hidden=[8]", "+trainer.max_steps=50", "engine=eager", "hydra.run.dir=a")
+    ended = command(
+        "train.py", "model.hidden=[8]", "+trainer.max_steps=50", "engine=eager", "hydra.run.dir=a"
+    )
     assert ended.code == 0, ended.err
     assert "stopped after epoch 2 of 30: trainer.max_steps=50 was reached" in ended.out
     threshold = ("callbacks=early_stopping", "+callbacks.early_stopping.stopping_threshold=0.1")
     ended = command("train.py", "model.hidden=[8]", *threshold, "hydra.run.dir=b")
-    assert "stopped after epoch 1 of 30: EarlyStopping: Stopping threshold reached: val/acc = 0." in ended.out
+    assert (
+        "stopped after epoch 1 of 30: EarlyStopping: Stopping threshold reached: val/acc = 0."
+        in ended.out
+    )
 
 
 def test_a_run_goes_on_in_its_own_folder_only(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    )
     ended = command("train.py", "resume=a", "hydra.run.dir=b")
     assert (ended.code, Path("b").exists()) == (2, False)
     assert "resume=a goes on in that folder, got hydra.run.dir=b" in ended.err
 
 
 def test_a_complete_run_resumes_to_itself(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    )
     before = Path("a/result.json").read_text()
     ended = command("train.py", "resume=a")
     assert ended.code == 0
@@ -152,7 +180,9 @@ def test_a_complete_run_resumes_to_itself(command: Command) -> None:
 
 
 def test_a_run_killed_in_its_last_test_is_tested_when_resumed(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    )
     before = json.loads(Path("a/result.json").read_text())
     Path("a/result.json").unlink()
     assert command("train.py", "resume=a").code == 0
@@ -164,7 +194,9 @@ def test_a_run_killed_in_its_last_test_is_tested_when_resumed(command: Command) 
 def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    )
     before = json.loads(Path("a/result.json").read_text())
 
     def interrupt(*arguments: object) -> None:
@@ -182,11 +214,25 @@ def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
 
 
 def test_a_moved_run_keeps_its_best_epoch(command: Command) -> None:
-    worse = ("+optimizer.maximize=true", "optimizer.lr=1e-3", "objective=val/loss")  # with every epoch
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", *worse, "hydra.run.dir=a").code == 0
+    worse = (
+        "+optimizer.maximize=true",
+        "optimizer.lr=1e-3",
+        "objective=val/loss",
+    )  # with every epoch
+    assert (
+        command(
+            "train.py", "model.hidden=[8]", "trainer.max_epochs=2", *worse, "hydra.run.dir=a"
+        ).code
+        == 0
+    )
     before, best = json.loads(Path("a/result.json").read_text()), weights(Path("a"))
     Path("a").rename("moved")
-    assert command("train.py", "resume=moved", "trainer.max_epochs=3", "+trainer.limit_test_batches=1").code == 0
+    assert (
+        command(
+            "train.py", "resume=moved", "trainer.max_epochs=3", "+trainer.limit_test_batches=1"
+        ).code
+        == 0
+    )
     after, kept = json.loads(Path("moved/result.json").read_text()), weights(Path("moved"))
     assert [result["epochs"] for result in (before, after)] == [2, 3]
     assert [result["best_epoch"] for result in (before, after)] == [1, 1]
@@ -195,7 +241,9 @@ def test_a_moved_run_keeps_its_best_epoch(command: Command) -> None:
 
 
 def test_a_run_that_died_before_its_first_epoch_starts_over(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    )
     Path("a/checkpoints/last.ckpt").unlink()
     Path("a/result.json").unlink()
     ended = command("train.py", "resume=a")
@@ -204,7 +252,9 @@ def test_a_run_that_died_before_its_first_epoch_starts_over(command: Command) ->
 
 
 def test_a_folder_is_never_shared_by_two_runs(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    )
     before = Path("a/.hydra/config.yaml").read_text()
     ended = command("train.py", "seed=2", "hydra.run.dir=a")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
@@ -213,7 +263,9 @@ def test_a_folder_is_never_shared_by_two_runs(command: Command) -> None:
 
 
 def test_a_second_process_does_not_train_in_a_folder_in_use(command: Command) -> None:
-    assert command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
+    )
     with FileLock("a/.lock"):
         ended = command("train.py", "resume=a")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)

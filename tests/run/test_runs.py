@@ -40,15 +40,29 @@ def test_a_run_folder_has_everything_that_a_run_leaves(run: Run) -> None:
     assert ended.code == 0, ended.err
     assert folder.name.startswith("digits-mlp300-20")
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
-    assert names == {".hydra", "checkpoints", "history.png", "hparams.yaml", "metrics.csv", "result.json", "train.log"}
+    assert names == {
+        ".hydra",
+        "checkpoints",
+        "history.png",
+        "hparams.yaml",
+        "metrics.csv",
+        "result.json",
+        "train.log",
+    }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "completed"
     assert result["objective"] == result["metrics"]["val/acc"]
-    assert set(result["metrics"]) == {f"{part}/{x}" for part in ("train", "val", "test") for x in ("loss", "acc")}
+    assert set(result["metrics"]) == {
+        f"{part}/{x}" for part in ("train", "val", "test") for x in ("loss", "acc")
+    }
     assert result["epochs"] == 3
     assert 1 <= result["best_epoch"] <= 3
-    assert (result["engine"], result["stack_size"], result["parameters"]) == ("stacked", 1, 784 * 32 + 32 + 330)
+    assert (result["engine"], result["stack_size"], result["parameters"]) == (
+        "stacked",
+        1,
+        784 * 32 + 32 + 330,
+    )
     parts = {"startup", "data", "training", "validation", "logging", "checkpoints", "test"}
     assert set(result["seconds"]) == parts | {"fit", "total"}
     assert all(result["seconds"][part] > 0 for part in parts)
@@ -97,14 +111,21 @@ def test_the_config_is_shown_where_it_differs_from_the_defaults(command: Command
     ended = command("train.py", "model=mlp128", *QUICK, "hydra.run.dir=a", "logger=none")
     shown, _, _ = ended.out.partition("\n\n")
     assert max(map(len, shown.splitlines())) <= 80
-    for part in ("trainer.max_epochs=3", "optimizer.lr=0.001", "optimizer.betas=[0.9, 0.999]", "model.dropout=0.2"):
+    for part in (
+        "trainer.max_epochs=3",
+        "optimizer.lr=0.001",
+        "optimizer.betas=[0.9, 0.999]",
+        "model.dropout=0.2",
+    ):
         assert part in shown
     assert "seed" not in shown
     again = command("train.py", "resume=a", "trainer.max_epochs=4").out
     assert again.startswith(shown.replace("max_epochs=3", "max_epochs=4"))
 
 
-def test_the_whole_config_is_shown_on_demand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_whole_config_is_shown_on_demand(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     of_run = TrialstackRun(composed(tmp_path, *QUICK))
     for level, whole in ((logging.INFO, False), (logging.DEBUG, True)):
         caplog.clear()
@@ -113,25 +134,42 @@ def test_the_whole_config_is_shown_on_demand(tmp_path: Path, caplog: pytest.LogC
         assert ("hidden:\n  - 32" in caplog.text) == whole
 
 
-EPOCH = {"epoch": 1, "step": 38, "train/loss": 2.1495, "train/acc": 0.2817, "val/loss": 1.9313, "val/acc": 0.4667}
+EPOCH = {
+    "epoch": 1,
+    "step": 38,
+    "train/loss": 2.1495,
+    "train/acc": 0.2817,
+    "val/loss": 1.9313,
+    "val/acc": 0.4667,
+}
 
 
 def test_an_epoch_is_a_line() -> None:
     row = EPOCH | {"seconds": 0.125, "lr": 0.01}
-    assert line([row], 30) == "epoch  1/30   0.1 s  loss 2.1495 val 1.9313  acc 0.2817 val 0.4667  lr 0.01"
+    assert (
+        line([row], 30)
+        == "epoch  1/30   0.1 s  loss 2.1495 val 1.9313  acc 0.2817 val 0.4667  lr 0.01"
+    )
     better = row | {"val/acc": 0.5, "train/loss": 2.0}
-    assert line([row, better], 3) == "epoch 1/3   0.1 s  best of 2:  loss 2.0000 val 1.9313  acc 0.2817 val 0.5000"
+    assert (
+        line([row, better], 3)
+        == "epoch 1/3   0.1 s  best of 2:  loss 2.0000 val 1.9313  acc 0.2817 val 0.5000"
+    )
 
 
 @pytest.mark.parametrize("trials", [1, 64, 1000])
 @pytest.mark.parametrize(("epochs", "seconds"), [(30, 9.9), (200, 99.9), (1000, 1234.5)])
 @pytest.mark.parametrize("loss", [2.1495, 1e30])
-def test_the_line_of_an_epoch_fits_a_terminal(trials: int, epochs: int, seconds: float, loss: float) -> None:
+def test_the_line_of_an_epoch_fits_a_terminal(
+    trials: int, epochs: int, seconds: float, loss: float
+) -> None:
     row = EPOCH | {"epoch": epochs, "seconds": seconds, "lr": 1.23456e-5, "train/loss": loss}
     assert len(line([row] * trials, epochs)) <= 80
 
 
-def test_the_picture_of_the_history_has_the_runs_name(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+def test_the_picture_of_the_history_has_the_runs_name(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
     saved: list[Figure] = []
     monkeypatch.setattr(figures, "save", lambda figure, path: saved.append(figure))
     _, folder = run()
@@ -140,7 +178,12 @@ def test_the_picture_of_the_history_has_the_runs_name(monkeypatch: pytest.Monkey
 
 def test_the_same_seed_gives_bit_equal_weights_and_another_seed_others(command: Command) -> None:
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert command("train.py", *QUICK, "model.dropout=0.2", f"seed={seed}", f"hydra.run.dir={folder}").code == 0
+        assert (
+            command(
+                "train.py", *QUICK, "model.dropout=0.2", f"seed={seed}", f"hydra.run.dir={folder}"
+            ).code
+            == 0
+        )
     a, b, c = (weights(Path(folder)) for folder in "abc")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not any(torch.equal(a[name], c[name]) for name in a)
@@ -161,11 +204,18 @@ def test_best_is_the_epoch_with_the_best_objective(command: Command) -> None:
 
 
 @pytest.mark.parametrize("engine", ["stacked", "eager"])
-def test_a_diverged_run_keeps_its_best_checkpoint_and_ends_with_1(engine: str, command: Command) -> None:
+def test_a_diverged_run_keeps_its_best_checkpoint_and_ends_with_1(
+    engine: str, command: Command
+) -> None:
     explode = ("schedule=step", "schedule.step_size=2", "schedule.gamma=1e30", f"engine={engine}")
     ended = command("train.py", *QUICK, *explode, "hydra.run.dir=a")
     result = json.loads(Path("a/result.json").read_text())
-    assert (ended.code, result["status"], result["epochs"], result["best_epoch"]) == (1, "diverged", 2, 2)
+    assert (ended.code, result["status"], result["epochs"], result["best_epoch"]) == (
+        1,
+        "diverged",
+        2,
+        2,
+    )
     assert result["metrics"]["test/acc"] > 0.5
     assert "diverged: the loss became NaN or infinite in epoch 3" in ended.out
     assert all(weight.isfinite().all() for weight in weights(Path("a")).values())
@@ -191,11 +241,18 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(command: Command) -> 
 
 def test_without_test_the_test_set_is_left_alone(command: Command) -> None:
     assert command("train.py", *QUICK, "test=false", "logger=none", "hydra.run.dir=a").code == 0
-    assert not [name for name in json.loads(Path("a/result.json").read_text())["metrics"] if name.startswith("test")]
+    assert not [
+        name
+        for name in json.loads(Path("a/result.json").read_text())["metrics"]
+        if name.startswith("test")
+    ]
 
 
 def test_epochs_without_validation_have_no_validation_metrics(command: Command) -> None:
-    assert command("train.py", *QUICK, "trainer.check_val_every_n_epoch=2", "hydra.run.dir=a").code == 0
+    assert (
+        command("train.py", *QUICK, "trainer.check_val_every_n_epoch=2", "hydra.run.dir=a").code
+        == 0
+    )
     rows = metrics(Path("a"))
     assert [bool(row["val/loss"]) for row in rows] == [False, True, False]
     assert json.loads(Path("a/result.json").read_text())["best_epoch"] == 2

@@ -11,7 +11,9 @@ import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer as PluginEventMultiplexer
+from tensorboard.backend.event_processing.plugin_event_multiplexer import (
+    EventMultiplexer as PluginEventMultiplexer,
+)
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
@@ -36,16 +38,29 @@ def seen(folder: Path) -> EventMultiplexer:
 
 
 def hparams(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """Return the columns of the HParams page, those that tell trials apart first, and its entries by their names."""
-    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+    """Return the columns of the HParams page, those that tell trials apart first, and its entries
+    by their names.
+    """
+    statuses = [
+        api_pb2.STATUS_UNKNOWN,
+        api_pb2.STATUS_SUCCESS,
+        api_pb2.STATUS_FAILURE,
+        api_pb2.STATUS_RUNNING,
+    ]
     multiplexer = PluginEventMultiplexer().AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
-    context = backend_context.Context(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(folder))))
+    context = backend_context.Context(
+        TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(folder)))
+    )
     of_runs = context.hparams_metadata(RequestContext(), "")
     experiment = context.experiment_from_metadata(RequestContext(), "", True, of_runs, [])
-    request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=1000, allowed_statuses=statuses)
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=1000, allowed_statuses=statuses
+    )
     answer = list_session_groups.Handler(RequestContext(), context, "", request).run()
-    return [info.name for info in experiment.hparam_infos], {group.name: group for group in answer.session_groups}
+    return [info.name for info in experiment.hparam_infos], {
+        group.name: group for group in answer.session_groups
+    }
 
 
 def metrics(group: Any) -> dict[str, float]:
@@ -54,7 +69,9 @@ def metrics(group: Any) -> dict[str, float]:
 
 def written(folder: Path) -> Counter[tuple[str, int]]:
     """Return how often each scalar stands in the folder's event files, by tag and step."""
-    events = [event for file in folder.glob("events*") for event in EventFileLoader(str(file)).Load()]
+    events = [
+        event for file in folder.glob("events*") for event in EventFileLoader(str(file)).Load()
+    ]
     return Counter(
         (value.tag, event.step)
         for event in events
@@ -76,10 +93,14 @@ def test_a_run_has_curves_graph_config_weights_and_mistakes(command: Command) ->
     [tags] = seen(Path("a")).Runs().values()
     assert set(tags["scalars"]) == CURVES_OF_A_RUN | {"test/loss", "test/acc"}
     assert tags["graph"]
-    assert {"visuals/first layer weights", "visuals/confusion matrix", "visuals/most confident mistakes"} == set(
-        tags["images"]
+    assert {
+        "visuals/first layer weights",
+        "visuals/confusion matrix",
+        "visuals/most confident mistakes",
+    } == set(tags["images"])
+    text = (
+        seen(Path("a")).Tensors(".", "config/text_summary")[0].tensor_proto.string_val[0].decode()
     )
-    text = seen(Path("a")).Tensors(".", "config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "hidden:" in text
 
 
@@ -93,12 +114,17 @@ def test_pictures_come_behind_the_metrics(command: Command) -> None:
 def test_every_point_is_written_once(engine: str, command: Command) -> None:
     assert command("train.py", "-m", *QUICK, "sweep=s", f"engine={engine}", "seed=1,2").code == 0
     assert command("train.py", *QUICK, f"engine={engine}", "hydra.run.dir=a").code == 0
-    points = {(name, step) for name in CURVES_OF_A_RUN for step in (38, 76)} | {("test/loss", 76), ("test/acc", 76)}
+    points = {(name, step) for name in CURVES_OF_A_RUN for step in (38, 76)} | {
+        ("test/loss", 76),
+        ("test/acc", 76),
+    }
     for folder in (SWEEP / "0", SWEEP / "1", Path("a")):
         assert written(folder) == dict.fromkeys(points, 1)
 
 
-def test_hparams_of_a_run_have_its_last_metrics_and_what_makes_a_difference(command: Command) -> None:
+def test_hparams_of_a_run_have_its_last_metrics_and_what_makes_a_difference(
+    command: Command,
+) -> None:
     assert command("train.py", *QUICK, "hydra.run.dir=runs/a").code == 0
     names, entries = hparams(Path("runs"))
     assert {"seed", "optimizer.lr", "data.batch_size", "model.hidden"} <= set(names)
@@ -114,11 +140,15 @@ def test_hparams_of_a_run_have_its_last_metrics_and_what_makes_a_difference(comm
     assert metrics(entry) == pytest.approx(expected)
 
 
-def test_hparams_have_every_trial_once_wherever_tensorboard_looks(command: Command, sweep: Path) -> None:
+def test_hparams_have_every_trial_once_wherever_tensorboard_looks(
+    command: Command, sweep: Path
+) -> None:
     assert command("train.py", *QUICK, "optimizer=adam", "hydra.run.dir=outputs/runs/a").code == 0
     of_sweep = {str(number): (0.1, 0.01)[number // 2] for number in range(4)}
     _, entries = hparams(sweep)
-    assert {name: entry.hparams["optimizer.lr"].number_value for name, entry in entries.items()} == of_sweep
+    assert {
+        name: entry.hparams["optimizer.lr"].number_value for name, entry in entries.items()
+    } == of_sweep
     _, entries = hparams(Path("outputs"))
     assert set(entries) == {"runs/a", *(f"sweeps/s/{name}" for name in of_sweep)}
     for entry in entries.values():
@@ -148,15 +178,22 @@ def test_a_sweep_has_a_curve_a_row_the_mean_of_its_trials(sweep: Path) -> None:
     points = means.Scalars("01 optimizer.lr=0.1", "val/acc")
     assert [point.step for point in points] == [38, 76]
     one, other = (
-        [float(row["val/acc"]) for row in csv.DictReader((sweep / name / "metrics.csv").read_text().splitlines())]
+        [
+            float(row["val/acc"])
+            for row in csv.DictReader((sweep / name / "metrics.csv").read_text().splitlines())
+        ]
         for name in "01"
     )
     expected = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
     assert [point.value for point in points] == pytest.approx(expected)
 
 
-def swept(folder: Path, trials: dict[str, dict[str, Any]], **rows: list[tuple[float, float]]) -> Leaderboard:
-    """Write a sweep's index and, of some trials, losses and accuracies by epoch; return the leaderboard."""
+def swept(
+    folder: Path, trials: dict[str, dict[str, Any]], **rows: list[tuple[float, float]]
+) -> Leaderboard:
+    """Write a sweep's index and, of some trials, losses and accuracies by epoch; return the
+    leaderboard.
+    """
     index = SweepIndex(folder)
     index.objective = "val/acc"
     for name, values in trials.items():
@@ -164,15 +201,21 @@ def swept(folder: Path, trials: dict[str, dict[str, Any]], **rows: list[tuple[fl
     index.write()
     for name, points in rows.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        lines = [f"{epoch},{loss},{acc},{loss},{acc}" for epoch, (loss, acc) in enumerate(points, 1)]
-        (folder / name / "metrics.csv").write_text("\n".join(["step,train/loss,train/acc,val/loss,val/acc", *lines]))
+        lines = [
+            f"{epoch},{loss},{acc},{loss},{acc}" for epoch, (loss, acc) in enumerate(points, 1)
+        ]
+        (folder / name / "metrics.csv").write_text(
+            "\n".join(["step,train/loss,train/acc,val/loss,val/acc", *lines])
+        )
     return Leaderboard(folder)
 
 
 def test_trials_that_diverged_do_not_stretch_the_mean(tmp_path: Path) -> None:
     for name in "bc":
         (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(json.dumps({"status": "diverged", "objective": 0.1}))
+        (tmp_path / name / "result.json").write_text(
+            json.dumps({"status": "diverged", "objective": 0.1})
+        )
     trials = {"a": {"lr": 0.1, "seed": 1}, "b": {"lr": 0.1, "seed": 2}, "c": {"lr": 9.0, "seed": 1}}
     finite = [(2.0, 0.2), (1.0, 0.4)]
     board = swept(tmp_path, trials, a=finite, b=[(2.0, 0.1), (1e30, 0.1)], c=[(1e30, 0.1)])
@@ -185,7 +228,9 @@ def test_trials_that_diverged_do_not_stretch_the_mean(tmp_path: Path) -> None:
 def test_a_sweep_has_no_more_curves_than_tensorboard_ticks(tmp_path: Path) -> None:
     names = [f"t{number}" for number in range(60)]
     trials = {name: {"width": number} for number, name in enumerate(names)}
-    board = swept(tmp_path, trials, **{name: [(1.0, number / 60)] for number, name in enumerate(names)})
+    board = swept(
+        tmp_path, trials, **{name: [(1.0, number / 60)] for number, name in enumerate(names)}
+    )
     write_board(board, tmp_path / "tensorboard")
     shown = sorted(path.name for path in (tmp_path / "tensorboard").iterdir())
     assert (len(shown), shown[0], shown[-1]) == (CURVES, "01 width=59", "40 width=20")

@@ -1,4 +1,6 @@
-"""Trials of a stack that end at different epochs, each where it would end alone, and with what it would have alone."""
+"""Trials of a stack that end at different epochs, each where it would end alone, and with what it
+would have alone.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,17 +18,24 @@ from trialstack.run.train import train
 from trialstack.run.trial import Trial, compose_trial, resume_trial
 
 COMMON = (
-    "model.hidden=[16]", "test=false", "logger=none", "trainer.precision=64-true", "trainer.max_epochs=7",
-    "trainer.limit_train_batches=20", "optimizer.momentum=0.9", "objective=val/loss", "callbacks=early_stopping",
-    "~callbacks.progress", "callbacks.early_stopping.patience=2", "engine.steps_per_execution=7",
+    "model.hidden=[16]", "test=false", "logger=none", "trainer.precision=64-true",
+    "trainer.max_epochs=7", "trainer.limit_train_batches=20", "optimizer.momentum=0.9",
+    "objective=val/loss", "callbacks=early_stopping", "~callbacks.progress",
+    "callbacks.early_stopping.patience=2", "engine.steps_per_execution=7",
 )  # fmt: skip
 RATES = ["0.0", "0.01 optimizer.weight_decay=1e30", "1.0", "0.5", "0.05"]
-"""A trial that never improves, one that diverges, two that stop somewhere, and one that trains to its end."""
+"""A trial that never improves, one that diverges, two that stop somewhere, and one that trains to
+its end.
+"""
 
 
 def trials(folder: Path, rates: Sequence[str] = RATES, *overrides: str) -> list[Trial]:
     return [
-        compose_trial([*COMMON, *f"optimizer.lr={rate}".split(), *overrides], folder / str(number), ROOT / "conf")
+        compose_trial(
+            [*COMMON, *f"optimizer.lr={rate}".split(), *overrides],
+            folder / str(number),
+            ROOT / "conf",
+        )
         for number, rate in enumerate(rates)
     ]
 
@@ -52,8 +61,12 @@ def assert_as_alone(folder: Path, alone: Path) -> None:
         assert expected is not None
         for name in ("status", "reason", "epochs", "best_epoch"):
             assert getattr(found, name) == getattr(expected, name), (number, name)
-        for row, other in zip(*(metrics(run) if expected.epochs else [] for run in (mine, its)), strict=True):
-            values = [[float(each[name]) for name in each if name != "seconds"] for each in (row, other)]
+        for row, other in zip(
+            *(metrics(run) if expected.epochs else [] for run in (mine, its)), strict=True
+        ):
+            values = [
+                [float(each[name]) for name in each if name != "seconds"] for each in (row, other)
+            ]
             assert values[0] == pytest.approx(values[1], rel=1e-9)
         files = {path.name for path in (its / "checkpoints").glob("*")}
         assert {path.name for path in (mine / "checkpoints").glob("*")} == files
@@ -61,15 +74,22 @@ def assert_as_alone(folder: Path, alone: Path) -> None:
             assert_close(weights(mine, name), weights(its, name))
 
 
-def test_trials_end_where_they_would_alone_with_the_same_results(alone: Path, tmp_path: Path) -> None:
+def test_trials_end_where_they_would_alone_with_the_same_results(
+    alone: Path, tmp_path: Path
+) -> None:
     results = train(trials(tmp_path))
     assert [(result.engine, result.stack_size) for result in results] == [("stacked", 5)] * 5
     assert_as_alone(tmp_path, alone)
 
 
-def test_the_training_ends_with_the_last_trial_that_has_not_ended(alone: Path, tmp_path: Path) -> None:
+def test_the_training_ends_with_the_last_trial_that_has_not_ended(
+    alone: Path, tmp_path: Path
+) -> None:
     results = train(trials(tmp_path, RATES[:2], "trainer.max_epochs=100"))
-    assert [(result.status, result.epochs) for result in results] == [("completed", 3), ("diverged", 0)]
+    assert [(result.status, result.epochs) for result in results] == [
+        ("completed", 3),
+        ("diverged", 0),
+    ]
     assert results[0].reason == "stopped after epoch 3 of 100: val/loss no longer improved"
 
 
@@ -81,7 +101,9 @@ def test_an_interrupted_stack_goes_on_with_the_trials_that_have_not_ended(
     folders = [trial.folder for trial in trials(tmp_path)]
     with monkeypatch.context() as patch:
         interrupt_after(epochs, patch)
-        patch.setattr("trialstack.run.stack_checkpoint.StackCheckpoint.finish", lambda *_: None)  # as SIGKILL leaves it
+        patch.setattr(
+            "trialstack.run.stack_checkpoint.StackCheckpoint.finish", lambda *_: None
+        )  # as SIGKILL leaves it
         with pytest.raises(Interrupted):
             train([resume_trial(folder) for folder in folders])
     results = train([resume_trial(folder) for folder in folders])
@@ -136,8 +158,9 @@ def test_the_neighbours_of_a_trial_that_ends_do_not_notice(tmp_path: Path) -> No
 
 
 SWEEP = (
-    "-m", "sweep=s", "optimizer.lr=0.0,0.1", "logger=none", "model.hidden=[4]", "trainer.limit_train_batches=2",
-    "trainer.max_epochs=4", "callbacks=early_stopping", "~callbacks.progress", "callbacks.early_stopping.patience=1",
+    "-m", "sweep=s", "optimizer.lr=0.0,0.1", "logger=none", "model.hidden=[4]",
+    "trainer.limit_train_batches=2", "trainer.max_epochs=4", "callbacks=early_stopping",
+    "~callbacks.progress", "callbacks.early_stopping.patience=1",
 )  # fmt: skip
 
 
@@ -151,21 +174,30 @@ KNOWN = (
 
 
 @pytest.mark.parametrize("callback", KNOWN)
-def test_what_a_stack_knows_of_trains_in_stacks(callback: str, command: Callable[..., Ended]) -> None:
-    ended = command("train.py", *SWEEP[:7], "callbacks=none", f"+callbacks.x={{{LIGHTNING}.{callback}}}")
+def test_what_a_stack_knows_of_trains_in_stacks(
+    callback: str, command: Callable[..., Ended]
+) -> None:
+    ended = command(
+        "train.py", *SWEEP[:7], "callbacks=none", f"+callbacks.x={{{LIGHTNING}.{callback}}}"
+    )
     assert ended.code == 0, ended.err
     for number in range(2):
         result = Result.read(Path(f"outputs/sweeps/s/{number}"))
         assert result is not None
         assert (result.engine, result.stack_size, result.epochs) == ("stacked", 2, 4)
-        assert {path.name for path in Path(f"outputs/sweeps/s/{number}").rglob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
+        assert {path.name for path in Path(f"outputs/sweeps/s/{number}").rglob("*.ckpt")} == {
+            "best.ckpt",
+            "last.ckpt",
+        }
 
 
 @pytest.mark.parametrize("interval", ["step", "epoch"])
 def test_a_timer_ends_a_stack_after_whole_epochs(
     interval: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Timer, "time_elapsed", lambda self, *stage: 0.0 if self.start_time() is None else 1e9)
+    monkeypatch.setattr(
+        Timer, "time_elapsed", lambda self, *stage: 0.0 if self.start_time() is None else 1e9
+    )
     timer = f"+callbacks.timer={{{LIGHTNING}.Timer, duration: '01:00:00:00', interval: {interval}}}"
     results = train(trials(tmp_path, ["0.01", "0.05"], timer))
     assert [(result.status, result.stack_size) for result in results] == [("completed", 2)] * 2

@@ -26,12 +26,17 @@ def failing(number: int) -> Iterator[None]:
         yield
 
 
-def test_a_run_on_a_full_disk_names_the_folder_and_goes_on_once_there_is_room(command: Command) -> None:
+def test_a_run_on_a_full_disk_names_the_folder_and_goes_on_once_there_is_room(
+    command: Command,
+) -> None:
     with failing(errno.ENOSPC):
         ended = command("train.py", *QUICK, "hydra.run.dir=a")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert ended.err.startswith("cannot write a")
-    assert "No space left on device; make room there, then `python train.py resume=a` continues" in ended.err
+    assert (
+        "No space left on device; make room there, then `python train.py resume=a` continues"
+        in ended.err
+    )
     assert ".part" not in ended.out + ended.err
     assert "None" not in ended.out + ended.err
     assert command("train.py", "resume=a").code == 0
@@ -46,7 +51,9 @@ def test_a_sweep_whose_disk_gets_full_names_the_command_that_continues_it(
     monkeypatch.setattr("trialstack.run.history.History.write", full)
     ended = command("train.py", "-m", *QUICK, "seed=1,2", "sweep=s")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert ended.err.startswith("cannot write outputs/sweeps/s/0: No space left on device; make room there, then `py")
+    assert ended.err.startswith(
+        "cannot write outputs/sweeps/s/0: No space left on device; make room there, then `py"
+    )
     assert ended.err.endswith("sweep=s` continues\n")
 
 
@@ -55,7 +62,8 @@ def test_a_sweep_that_cannot_begin_on_a_full_disk_names_its_folder(command: Comm
         ended = command("train.py", "-m", *QUICK, "sweep=s")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert ended.err == (
-        "cannot write outputs/sweeps/s: No space left on device; make room there, or use hydra.sweep.dir=FOLDER\n"
+        "cannot write outputs/sweeps/s: No space left on device; make room there, or use "
+        "hydra.sweep.dir=FOLDER\n"
     )
 
 
@@ -65,7 +73,9 @@ def test_the_leaderboard_of_a_folder_that_cannot_be_written_is_shown(command: Co
         ended = command("report.py", "sweep=s")
     assert (ended.code, ended.err) == (0, "")
     assert "completed" in ended.out
-    assert ended.out.splitlines()[-1].startswith("cannot write outputs/sweeps/s: Read-only file system")
+    assert ended.out.splitlines()[-1].startswith(
+        "cannot write outputs/sweeps/s: Read-only file system"
+    )
 
 
 def test_a_run_that_cannot_be_written_is_not_resumed(

@@ -1,4 +1,6 @@
-"""What callbacks see of a trial that trains alone on the stacked engine: its weights, as on the eager engine."""
+"""What callbacks see of a trial that trains alone on the stacked engine: its weights, as on the
+eager engine.
+"""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +16,13 @@ from trialstack.engine.stacked import StackedClassifier
 from trialstack.run.result import Result
 from trialstack.run.train import train
 
-SMALL = ("model.hidden=[16,12]", "trainer.max_epochs=2", "test=false", "model.dropout=0.0", "optimizer.momentum=0.9")
+SMALL = (
+    "model.hidden=[16,12]",
+    "trainer.max_epochs=2",
+    "test=false",
+    "model.dropout=0.0",
+    "optimizer.momentum=0.9",
+)
 
 
 class Norms(Callback):
@@ -36,7 +44,9 @@ class Norms(Callback):
         self._add(trainer, pl_module)
         self.modules.append(pl_module)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         self._add(trainer, pl_module)
 
 
@@ -54,7 +64,9 @@ def trained(folder: Path, *overrides: str) -> Result:
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_the_norm_of_the_weights_is_that_of_the_eager_engine_at_every_hook(precision: str, tmp_path: Path) -> None:
+def test_the_norm_of_the_weights_is_that_of_the_eager_engine_at_every_hook(
+    precision: str, tmp_path: Path
+) -> None:
     for engine in ("stacked", "eager"):
         result = trained(tmp_path / engine, f"engine={engine}", f"trainer.precision={precision}")
         assert result.engine == engine
@@ -64,7 +76,9 @@ def test_the_norm_of_the_weights_is_that_of_the_eager_engine_at_every_hook(preci
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_the_networks_parameters_are_the_stacks_storage_until_the_end(precision: str, tmp_path: Path) -> None:
+def test_the_networks_parameters_are_the_stacks_storage_until_the_end(
+    precision: str, tmp_path: Path
+) -> None:
     trained(tmp_path / "a", f"trainer.precision={precision}")
     [module] = Norms.modules
     assert isinstance(module, StackedClassifier)
@@ -72,7 +86,14 @@ def test_the_networks_parameters_are_the_stacks_storage_until_the_end(precision:
     module.to(torch.float16)
     storage = part.stack.parameters.untyped_storage().data_ptr()
     assert {p.untyped_storage().data_ptr() for p in module.parameters()} == {storage}
-    assert [tuple(p.shape) for p in module.parameters()] == [(16, 784), (16,), (12, 16), (12,), (10, 12), (10,)]
+    assert [tuple(p.shape) for p in module.parameters()] == [
+        (16, 784),
+        (16,),
+        (12, 16),
+        (12,),
+        (10, 12),
+        (10,),
+    ]
     last = weights(tmp_path / "a", "last")
     assert all(torch.equal(value, last[name]) for name, value in module.state_dict().items())
 

@@ -20,14 +20,22 @@ from trialstack.sweep.index import Indexed, SweepIndex
 from trialstack.sweep.leaderboard import Leaderboard
 
 
-def figure(folder: Path, trials: Sequence[tuple[dict[str, Any], float]], objective: str = "val/acc") -> Figure:
-    """Return the picture of trials that completed, each with the values that vary and its objective."""
+def figure(
+    folder: Path, trials: Sequence[tuple[dict[str, Any], float]], objective: str = "val/acc"
+) -> Figure:
+    """Return the picture of trials that completed, each with the values that vary and its
+    objective.
+    """
     index = SweepIndex(folder)
     index.objective = objective
     for name, (values, score) in enumerate(trials):
-        index.trials[str(name)] = Indexed({"seed": 1, "objective": objective} | values, {}, list(values))
+        index.trials[str(name)] = Indexed(
+            {"seed": 1, "objective": objective} | values, {}, list(values)
+        )
         (folder / str(name)).mkdir()
-        (folder / str(name) / "result.json").write_text(json.dumps({"status": "completed", "objective": score}))
+        (folder / str(name) / "result.json").write_text(
+            json.dumps({"status": "completed", "objective": score})
+        )
     index.write()
     return sweep_figure(Leaderboard(folder))
 
@@ -65,14 +73,18 @@ def test_bad_scores_far_off_stand_at_the_end_and_do_not_flatten_the_rest(
         ("val/loss", [0.0, 0.1, 0.2]),
     ],
 )
-def test_scores_that_are_not_far_off_are_all_on_the_axis(objective: str, scores: list[float]) -> None:
+def test_scores_that_are_not_far_off_are_all_on_the_axis(
+    objective: str, scores: list[float]
+) -> None:
     scale = ScoreScale(scores, [], objective)
     assert not any(scale.off(score) for score in scores)
     assert all(0 < scale.height(score) < 1 for score in scores)
 
 
 def test_intervals_are_whole_within_what_a_score_can_be() -> None:
-    assert ScoreScale([0.9, 0.8], [0.7, 1.2], "val/acc").ends == pytest.approx((0.7 - 0.018, 1.0 + 0.018))
+    assert ScoreScale([0.9, 0.8], [0.7, 1.2], "val/acc").ends == pytest.approx(
+        (0.7 - 0.018, 1.0 + 0.018)
+    )
 
 
 def test_names_on_an_axis_are_apart_and_short() -> None:
@@ -88,7 +100,13 @@ def test_names_are_not_written_over_each_other(tmp_path: Path, keys: int, object
     names = ["xavier_uniform", "a.module.of.my.own.with_a_long_name.initializer"]
     rates = (0.009, 0.01, 0.011, 0.1, 10.0)
     all_values = [
-        {"optimizer.lr": lr, "model.init": names[i % 2], "optimizer.weight_decay": i / 1e4, "a.b": i, "a.long.key": [i]}
+        {
+            "optimizer.lr": lr,
+            "model.init": names[i % 2],
+            "optimizer.weight_decay": i / 1e4,
+            "a.b": i,
+            "a.long.key": [i],
+        }
         for i in range(3)
         for lr in rates
     ]
@@ -108,16 +126,23 @@ def test_names_are_not_written_over_each_other(tmp_path: Path, keys: int, object
 
 
 def _overlap(one: Text, other: Text) -> bool:
-    """Whether two texts that are turned alike overlap: the distance across their lines is less than their height."""
+    """Whether two texts that are turned alike overlap: the distance across their lines is less than
+    their height.
+    """
     if one.get_rotation():
-        left, right = (text.get_transform().transform(text.get_position())[0] for text in (one, other))
+        left, right = (
+            text.get_transform().transform(text.get_position())[0] for text in (one, other)
+        )
         across = abs((right - left) * math.sin(math.radians(one.get_rotation())))
         return bool(across < one.get_fontsize())
     return bool(one.get_window_extent().overlaps(other.get_window_extent()))
 
 
 def test_the_best_row_is_the_darkest_line(tmp_path: Path) -> None:
-    trials = [({"optimizer.lr": lr, "model.dropout": lr}, score) for lr, score in ((0.1, 0.9), (0.2, 0.8), (0.3, 0.7))]
+    trials = [
+        ({"optimizer.lr": lr, "model.dropout": lr}, score)
+        for lr, score in ((0.1, 0.9), (0.2, 0.8), (0.3, 0.7))
+    ]
     drawn = figure(tmp_path, trials)
     [lines] = drawn.axes[-1].collections
     assert isinstance(lines, LineCollection)
@@ -129,7 +154,9 @@ def test_the_best_row_is_the_darkest_line(tmp_path: Path) -> None:
 def test_what_the_axis_shows_is_written_in_full(tmp_path: Path) -> None:
     seeds = {0.1: 4, 0.2: 2}  # of which means have intervals and ranges
     trials = [
-        ({"optimizer.lr": lr, "seed": seed}, 0.8 + seed / 100) for lr, count in seeds.items() for seed in range(count)
+        ({"optimizer.lr": lr, "seed": seed}, 0.8 + seed / 100)
+        for lr, count in seeds.items()
+        for seed in range(count)
     ]
     drawn = figure(tmp_path, trials)
     FigureCanvasAgg(drawn).draw()

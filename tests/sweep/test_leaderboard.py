@@ -19,7 +19,9 @@ def board(folder: Path, *scores: float, objective: str = "val/acc") -> tuple[str
     for seed, score in enumerate(scores):
         index.trials[str(seed)] = Indexed({"seed": seed, "objective": objective}, {}, ["seed"])
         (folder / str(seed)).mkdir()
-        (folder / str(seed) / "result.json").write_text(json.dumps({"status": "completed", "objective": score}))
+        (folder / str(seed) / "result.json").write_text(
+            json.dumps({"status": "completed", "objective": score})
+        )
     index.write()
     leaderboard = Leaderboard(folder)
     leaderboard.write()
@@ -52,7 +54,13 @@ def test_of_one_seed_the_score_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("score", "text"),
-    [(0.12345, "0.1235"), (9.99999, "10.0000"), (12.3456, "12.346"), (9999.6, "1.0e+04"), (3e38, "3.0e+38")],
+    [
+        (0.12345, "0.1235"),
+        (9.99999, "10.0000"),
+        (12.3456, "12.346"),
+        (9999.6, "1.0e+04"),
+        (3e38, "3.0e+38"),
+    ],
 )
 def test_scores_are_short(score: float, text: str) -> None:
     assert rounded(score) == text

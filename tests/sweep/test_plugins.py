@@ -1,10 +1,16 @@
-"""The launcher and the sweeper against Hydra's own tests of such plugins, and against Hydra's basic ones."""
+"""The launcher and the sweeper against Hydra's own tests of such plugins, and against Hydra's basic
+ones.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.test_utils.launcher_common_tests import (
+    BatchedSweeperTestSuite,
+    IntegrationTestSuite,
+    LauncherTestSuite,
+)
 
 from tests.conftest import Ended
 
@@ -14,7 +20,9 @@ class TestLauncher(LauncherTestSuite):
     """Any task function, one after another."""
 
 
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("stacked", ["hydra.job.chdir=true", "hydra/sweeper=grid"])])
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("stacked", ["hydra.job.chdir=true", "hydra/sweeper=grid"])]
+)
 class TestGridSweeper(LauncherTestSuite):
     pass
 
@@ -23,14 +31,19 @@ class TestGridSweeper(LauncherTestSuite):
     ("launcher_name", "overrides"),
     [
         ("stacked", ["hydra.job.chdir=true", "hydra.sweeper.max_batch_size=2"]),
-        ("stacked", ["hydra.job.chdir=true", "hydra/sweeper=grid", "hydra.sweeper.max_batch_size=2"]),
+        (
+            "stacked",
+            ["hydra.job.chdir=true", "hydra/sweeper=grid", "hydra.sweeper.max_batch_size=2"],
+        ),
     ],
 )
 class TestBatches(BatchedSweeperTestSuite):
     pass
 
 
-@pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=stacked"])])
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=stacked"])]
+)
 class TestIntegration(IntegrationTestSuite):
     pass
 
@@ -40,8 +53,10 @@ class TestIntegration(IntegrationTestSuite):
     [
         (
             "optimizer.lr=interval(0.01,0.1)",
-            "optimizer.lr=interval(0.01,0.1) is an interval, which has no list of values; use choice(...) or "
-            "range(...), or search in it with hydra/sweeper=optuna, of the plugin hydra-optuna-sweeper",
+            "optimizer.lr=interval(0.01,0.1) is an interval, which has no list of values; use "
+            "choice(...) or "
+            "range(...), or search in it with hydra/sweeper=optuna, of the plugin "
+            "hydra-optuna-sweeper",
         ),
         (
             "hydra.sweeper.max_batch_size=0",
@@ -57,7 +72,9 @@ def test_what_a_grid_cannot_list_is_refused_in_one_line(
     assert not Path("outputs").exists()
 
 
-def test_lists_of_the_sweepers_own_can_be_given_on_the_command_line(command: Callable[..., Ended]) -> None:
+def test_lists_of_the_sweepers_own_can_be_given_on_the_command_line(
+    command: Callable[..., Ended],
+) -> None:
     ended = command("train.py", "-m", "+hydra.sweeper.params={seed: '1,2'}", "dry_run=true")
     assert ended.out.startswith("sweep of 2 trials"), ended.err
 

@@ -47,13 +47,20 @@ def started(loader: ConfigLoaderImpl, *overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize(
     ("objective", "direction"),
-    [("val/acc", "maximize"), ("val/loss", "minimize"), ("train/acc", "maximize"), ("train/loss", "minimize")],
+    [
+        ("val/acc", "maximize"),
+        ("val/loss", "minimize"),
+        ("train/acc", "maximize"),
+        ("train/loss", "minimize"),
+    ],
 )
 def test_a_search_goes_where_the_objective_is_better(
     objective: str, direction: str, loader: ConfigLoaderImpl, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = started(loader, "hydra/sweeper=search", f"objective={objective}")
-    assert getattr(config.hydra.sweeper.direction, "name", config.hydra.sweeper.direction) == direction
+    assert (
+        getattr(config.hydra.sweeper.direction, "name", config.hydra.sweeper.direction) == direction
+    )
     assert not caplog.records
 
 
@@ -62,7 +69,9 @@ def test_jobs_of_the_search_have_its_direction_in_their_configs(loader: ConfigLo
     assert loader.load_sweep_config(config, ["seed=2"]).hydra.sweeper.direction == "maximize"
 
 
-@pytest.mark.parametrize("given", ["hydra.sweeper.direction=minimize", "++hydra.sweeper.direction=minimize"])
+@pytest.mark.parametrize(
+    "given", ["hydra.sweeper.direction=minimize", "++hydra.sweeper.direction=minimize"]
+)
 def test_a_direction_of_the_users_own_stays_and_a_line_says_when_it_disagrees(
     given: str, loader: ConfigLoaderImpl, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,18 +80,23 @@ def test_a_direction_of_the_users_own_stays_and_a_line_says_when_it_disagrees(
     assert config.hydra.sweeper.direction == "minimize"
     [line] = caplog.messages
     assert line == (
-        "hydra.sweeper.direction=minimize disagrees with objective=val/acc, which is better the greater; leave it out"
+        "hydra.sweeper.direction=minimize disagrees with objective=val/acc, which is better the "
+        "greater; leave it out"
     )
 
 
 def test_a_direction_of_the_users_own_that_agrees_stays_without_a_line(
     loader: ConfigLoaderImpl, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = started(loader, "hydra/sweeper=search", "objective=val/loss", "hydra.sweeper.direction=minimize")
+    config = started(
+        loader, "hydra/sweeper=search", "objective=val/loss", "hydra.sweeper.direction=minimize"
+    )
     assert config.hydra.sweeper.direction == "minimize"
     assert not caplog.records
 
 
 @pytest.mark.parametrize("sweeper", ["grid", "basic"])
-def test_sweepers_without_a_direction_are_left_alone(sweeper: str, loader: ConfigLoaderImpl) -> None:
+def test_sweepers_without_a_direction_are_left_alone(
+    sweeper: str, loader: ConfigLoaderImpl
+) -> None:
     assert "direction" not in started(loader, f"hydra/sweeper={sweeper}").hydra.sweeper

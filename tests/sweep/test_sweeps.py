@@ -1,4 +1,6 @@
-"""Sweeps: what trains together, what a second command keeps, what is left when trials fail, and what is shown."""
+"""Sweeps: what trains together, what a second command keeps, what is left when trials fail, and
+what is shown.
+"""
 
 import contextlib
 import csv
@@ -64,36 +66,69 @@ class Recording(Callback):
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
         with Path("calls.txt").open("a") as file:
-            file.write(f"start {config.hydra.job.num} {Path(config.hydra.runtime.output_dir).name}\n")
+            file.write(
+                f"start {config.hydra.job.num} {Path(config.hydra.runtime.output_dir).name}\n"
+            )
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         with Path("calls.txt").open("a") as file:
-            file.write(f"end {config.hydra.job.num} {job_return.status.name} {job_return.return_value:.2f}\n")
+            file.write(
+                f"end {config.hydra.job.num} {job_return.status.name} "
+                f"{job_return.return_value:.2f}\n"
+            )
 
 
 def test_trials_that_differ_in_numbers_train_together(command: Command) -> None:
-    ended = command("train.py", *SWEEP, "optimizer.lr=0.1,0.01", "seed=1,2", "data.batch_size=32,64", "test=false")
+    ended = command(
+        "train.py",
+        *SWEEP,
+        "optimizer.lr=0.1,0.01",
+        "seed=1,2",
+        "data.batch_size=32,64",
+        "test=false",
+    )
     assert ended.code == 0, ended.err
     assert "sweep of 8 trials in outputs/sweeps/s: 8 new" in ended.out
-    assert [line.partition(",")[0] for line in ended.out.splitlines() if line.startswith("stack")] == [
+    assert [
+        line.partition(",")[0] for line in ended.out.splitlines() if line.startswith("stack")
+    ] == [
         "stack 1 of 2: 4 trials",
         "stack 2 of 2: 4 trials",
     ]
-    assert {(result(name)["status"], result(name)["stack_size"]) for name in range(8)} == {("completed", 4)}
+    assert {(result(name)["status"], result(name)["stack_size"]) for name in range(8)} == {
+        ("completed", 4)
+    }
     assert "epoch 1/2" not in ended.out
     assert "epoch 1/2" in (FOLDER / "5/train.log").read_text()
 
 
-def test_every_trial_leaves_what_a_run_leaves_and_learns_what_it_learns_alone(command: Command) -> None:
-    logger = '{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:"${folder}",name:csv,version:""}'
-    settings = ("model.hidden=[8]", "trainer.max_epochs=2", "trainer.precision=64-true", "model.dropout=0.2")
+def test_every_trial_leaves_what_a_run_leaves_and_learns_what_it_learns_alone(
+    command: Command,
+) -> None:
+    logger = (
+        '{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:"${folder}",name:csv,version:""}'
+    )
+    settings = (
+        "model.hidden=[8]",
+        "trainer.max_epochs=2",
+        "trainer.precision=64-true",
+        "model.dropout=0.2",
+    )
     common = (*settings, f"+logger.csv={logger}")
     assert command("train.py", "-m", *common, "sweep=s", "seed=1,2,3").code == 0
     assert command("train.py", *common, "seed=2", "hydra.run.dir=alone").code == 0
     names = {path.name for path in (FOLDER / "1").iterdir() if "tfevents" not in path.name}
     alone = {path.name for path in Path("alone").iterdir() if "tfevents" not in path.name}
     assert names == alone - {"history.png", "hparams.yaml"}
-    assert len({(folder / "csv/metrics.csv").read_text().count("\n") for folder in (FOLDER / "1", Path("alone"))}) == 1
+    assert (
+        len(
+            {
+                (folder / "csv/metrics.csv").read_text().count("\n")
+                for folder in (FOLDER / "1", Path("alone"))
+            }
+        )
+        == 1
+    )
     for name in ("best", "last"):
         a, b = weights(FOLDER / "1", name), weights(Path("alone"), name)
         assert all(torch.allclose(a[key], b[key], rtol=1e-9, atol=0) for key in b)
@@ -117,8 +152,14 @@ def test_jobs_look_as_with_hydras_basic_launcher(command: Command) -> None:
         assert ended.code == 0, ended.err
         files = {}
         for path in sorted(Path(f"outputs/sweeps/{launcher}").glob("*/.hydra/*.yaml")):
-            text = path.read_text().replace(launcher, "LAUNCHER").replace(f"sweeper: {sweeper}", "sweeper: S")
-            files[str(path.relative_to(f"outputs/sweeps/{launcher}"))] = re.sub(r"_target_: hydra\S+", "", text)
+            text = (
+                path.read_text()
+                .replace(launcher, "LAUNCHER")
+                .replace(f"sweeper: {sweeper}", "sweeper: S")
+            )
+            files[str(path.relative_to(f"outputs/sweeps/{launcher}"))] = re.sub(
+                r"_target_: hydra\S+", "", text
+            )
         calls = Path("calls.txt").read_text().splitlines()
         Path("calls.txt").unlink()
         seen[launcher] = files, [line for line in calls if line.startswith("start")], sorted(calls)
@@ -141,12 +182,17 @@ def drop_sweeper(text: str) -> Any:
 
 
 def test_lists_with_the_same_tag_vary_together(command: Command) -> None:
-    paired = ("optimizer.lr=tag(x,choice(0.1,0.01,0.001))", "seed=tag(x,range(5,8))", "test=true,false")
+    paired = (
+        "optimizer.lr=tag(x,choice(0.1,0.01,0.001))",
+        "seed=tag(x,range(5,8))",
+        "test=true,false",
+    )
     ended = command("train.py", *SWEEP, *paired, "dry_run=false")
     assert ended.code == 0, ended.err
     trials = [OmegaConf.load(FOLDER / str(name) / ".hydra/config.yaml") for name in range(6)]
     assert [(trial.optimizer.lr, trial.seed, trial.test) for trial in trials] == [
-        (0.1, 5, True), (0.1, 5, False), (0.01, 6, True), (0.01, 6, False), (0.001, 7, True), (0.001, 7, False),
+        (0.1, 5, True), (0.1, 5, False), (0.01, 6, True), (0.01, 6, False), (0.001, 7, True),
+        (0.001, 7, False),
     ]  # fmt: skip
 
 
@@ -157,7 +203,9 @@ def test_a_list_without_values_is_refused(command: Command) -> None:
 
 
 def test_lists_with_the_same_tag_must_be_as_long(command: Command) -> None:
-    ended = command("train.py", *SWEEP, "optimizer.lr=tag(x,choice(0.1,0.01))", "seed=tag(x,range(1,4))")
+    ended = command(
+        "train.py", *SWEEP, "optimizer.lr=tag(x,choice(0.1,0.01))", "seed=tag(x,range(1,4))"
+    )
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "must have the same length, got 2 of optimizer.lr; 3 of seed" in ended.err
     assert not FOLDER.exists()
@@ -207,14 +255,28 @@ def test_no_launcher_writes_over_the_trials_of_a_sweep(launcher: str, command: C
     ("overrides", "message"),
     [
         (("-m", "sweep=a,b"), "sweep must be the same in all trials, got a, b; "),
-        (("-m", "objective=val/loss,val/acc"), "objective must be the same in all trials, got val/loss, val/acc; "),
+        (
+            ("-m", "objective=val/loss,val/acc"),
+            "objective must be the same in all trials, got val/loss, val/acc; ",
+        ),
         (("sweep=a",), "sweep=a is for sweeps, got a single run; add -m"),
-        (("-m", "seed=1,2", "dry_run=true", "hydra/launcher=basic"), "dry_run=true plans for hydra/launcher=stacked"),
-        (("-m", "resume=outputs/a,outputs/b"), "resume=FOLDER continues one run, got resume=outputs/a,outputs/b; "),
-        (("resume=outputs/sweeps/x",), "outputs/sweeps/x is a sweep; name one of its trials, such as outputs/sweeps/x"),
+        (
+            ("-m", "seed=1,2", "dry_run=true", "hydra/launcher=basic"),
+            "dry_run=true plans for hydra/launcher=stacked",
+        ),
+        (
+            ("-m", "resume=outputs/a,outputs/b"),
+            "resume=FOLDER continues one run, got resume=outputs/a,outputs/b; ",
+        ),
+        (
+            ("resume=outputs/sweeps/x",),
+            "outputs/sweeps/x is a sweep; name one of its trials, such as outputs/sweeps/x",
+        ),
     ],
 )
-def test_what_makes_no_sense_in_a_sweep_is_refused(overrides: tuple[str, ...], message: str, command: Command) -> None:
+def test_what_makes_no_sense_in_a_sweep_is_refused(
+    overrides: tuple[str, ...], message: str, command: Command
+) -> None:
     Path("outputs/sweeps/x").mkdir(parents=True)
     Path("outputs/sweeps/x/sweep.json").touch()
     ended = command("train.py", *overrides)
@@ -232,7 +294,10 @@ def test_diverged_trials_are_no_failure_and_are_trained_again_on_demand(command:
     low, high = sweep_figure(Leaderboard(FOLDER)).axes[0].get_xlim()
     assert high - low < 1  # 1e30 is at the edge
     assert "1 kept (completed), 1 kept (diverged)" in command("train.py", *SWEEP, rates).out
-    assert "1 kept (completed), 1 trained anew (diverged)" in command("train.py", *SWEEP, rates, "retry=diverged").out
+    assert (
+        "1 kept (completed), 1 trained anew (diverged)"
+        in command("train.py", *SWEEP, rates, "retry=diverged").out
+    )
 
 
 FAILING = "model._target_=trialstack.models.MLP,tests.sweep.test_sweeps.Failing"
@@ -242,22 +307,38 @@ def test_a_trial_that_fails_costs_the_others_nothing(command: Command) -> None:
     ended = command("train.py", *SWEEP, FAILING, "seed=1,2")
     assert ended.code == 1
     assert "failed: outputs/sweeps/s/2, 3: RuntimeError: the model has a defect" in ended.out
-    assert [result(name)["status"] for name in range(4)] == ["completed", "completed", "failed", "failed"]
+    assert [result(name)["status"] for name in range(4)] == [
+        "completed",
+        "completed",
+        "failed",
+        "failed",
+    ]
     assert "Traceback" in (FOLDER / "2/train.log").read_text()
     assert "Traceback" not in ended.err
     assert (ended.out.count("the model has a defect"), ended.err) == (1, "2 of 4 trials failed\n")
-    assert "2 kept (completed), 2 trained anew (failed)" in command("train.py", *SWEEP, FAILING, "seed=1,2").out
+    assert (
+        "2 kept (completed), 2 trained anew (failed)"
+        in command("train.py", *SWEEP, FAILING, "seed=1,2").out
+    )
 
 
 def test_a_sweep_can_stop_at_the_first_failure(command: Command) -> None:
-    ended = command("train.py", *SWEEP, "model._target_=tests.sweep.test_sweeps.Failing", "seed=1,2", "on_error=stop")
+    ended = command(
+        "train.py",
+        *SWEEP,
+        "model._target_=tests.sweep.test_sweeps.Failing",
+        "seed=1,2",
+        "on_error=stop",
+    )
     assert ended.code == 1
     assert "stopped at a trial that failed; `python" in ended.err
     assert not (FOLDER / "1").exists()
     assert [row["status"] for row in leaderboard()] == ["1 failed, 1 waiting"]
 
 
-def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hyperparameters(config: Any, spec: Any) -> dict[str, Any]:
         if config["seed"] > 2:
             raise UserError("no such luck")
@@ -266,7 +347,9 @@ def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(command: Command, m
     monkeypatch.setattr("trialstack.run.fit.hyperparameters", hyperparameters)
     ended = command("train.py", *SWEEP, "seed=1,2,3,4")
     assert ended.code == 1
-    assert [(result(name)["status"], result(name)["stack_size"]) for name in range(2)] == [("completed", 2)] * 2
+    assert [(result(name)["status"], result(name)["stack_size"]) for name in range(2)] == [
+        ("completed", 2)
+    ] * 2
     assert [result(name)["status"] for name in (2, 3)] == ["failed"] * 2
     assert "failed: outputs/sweeps/s/2, 3: no such luck" in ended.out
 
@@ -296,7 +379,9 @@ def test_a_stack_that_is_too_large_is_divided(command: Command) -> None:
     assert [result(name)["stack_size"] for name in range(5)] == [2, 2, 2, 2, 1]
 
 
-def test_a_stack_that_runs_out_of_memory_is_halved(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_that_runs_out_of_memory_is_halved(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import trialstack.engine.stacked
 
     original = trialstack.engine.stacked.StackedClassifier.setup
@@ -325,7 +410,12 @@ def test_sweepers_get_objectives_batch_by_batch(sweeper: str, command: Command) 
     assert scores == pytest.approx(sorted(result(name)["objective"] for name in range(3)))
 
 
-TRIALS = ("model.hidden=[8],[16]", "optimizer.lr=0.3,0.1,1e30", "seed=1,2", "optimizer.momentum=0.9")
+TRIALS = (
+    "model.hidden=[8],[16]",
+    "optimizer.lr=0.3,0.1,1e30",
+    "seed=1,2",
+    "optimizer.momentum=0.9",
+)
 LONG = ("-m", *QUICK[2:], *TRIALS, "trainer.max_epochs=40", "test=false")
 
 
@@ -342,7 +432,9 @@ def has_rows(file: Path) -> bool:
     return file.exists() and len(file.read_text().splitlines()) > 3
 
 
-def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(command: Command, fork: Fork, tmp_path: Path) -> None:
+def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(
+    command: Command, fork: Fork, tmp_path: Path
+) -> None:
     assert command("train.py", *LONG, "sweep=whole").code == 0
     for name, stop in (("0", signal.SIGKILL), ("6", signal.SIGINT)):
         running = fork("train.py", *LONG, "sweep=s")
@@ -356,15 +448,22 @@ def test_a_stopped_sweep_goes_on_to_the_same_leaderboard(command: Command, fork:
             assert len(leaderboard(tmp_path / FOLDER)) == 6
     ended = command("train.py", *LONG, "sweep=s")
     assert ended.code == 0, ended.err
-    assert "4 kept (completed), 2 kept (diverged), 6 going on from their last checkpoint" in ended.out
+    assert (
+        "4 kept (completed), 2 kept (diverged), 6 going on from their last checkpoint" in ended.out
+    )
     assert leaderboard() == leaderboard(Path("outputs/sweeps/whole"))
     for trial in (0, 3, 6, 9):
-        whole, stopped = weights(Path("outputs/sweeps/whole") / str(trial)), weights(FOLDER / str(trial))
+        whole, stopped = (
+            weights(Path("outputs/sweeps/whole") / str(trial)),
+            weights(FOLDER / str(trial)),
+        )
         assert all(torch.equal(whole[key], stopped[key]) for key in whole)
     assert not list(FOLDER.glob("*/checkpoints/stack.ckpt"))
 
 
-def test_a_second_process_does_not_train_the_same_sweep(command: Command, fork: Fork, tmp_path: Path) -> None:
+def test_a_second_process_does_not_train_the_same_sweep(
+    command: Command, fork: Fork, tmp_path: Path
+) -> None:
     running = fork("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
     wait_for(partial(has_rows, tmp_path / FOLDER / "0/metrics.csv"), running)
     ended = command("train.py", *LONG, "trainer.max_epochs=2000", "sweep=s")
@@ -372,23 +471,35 @@ def test_a_second_process_does_not_train_the_same_sweep(command: Command, fork: 
     assert "another process is training in outputs/sweeps/s" in ended.err
     ended = command("report.py", "sweep=s")
     assert ended.code == 0, ended.err
-    assert {row["status"] for row in leaderboard()} <= {"unfinished", "waiting", "1 unfinished, 1 waiting"}
+    assert {row["status"] for row in leaderboard()} <= {
+        "unfinished",
+        "waiting",
+        "1 unfinished, 1 waiting",
+    }
     assert max(float(row["val/acc"] or 0) for row in leaderboard()) > 0.3
     running.kill()
     running.communicate()
 
 
-def test_a_trial_of_a_stopped_sweep_resumes_alone(command: Command, fork: Fork, tmp_path: Path) -> None:
+def test_a_trial_of_a_stopped_sweep_resumes_alone(
+    command: Command, fork: Fork, tmp_path: Path
+) -> None:
     running = fork("train.py", *LONG, "sweep=s")
     wait_for((tmp_path / FOLDER / "1/checkpoints/stack.ckpt").exists, running)
     running.kill()
     running.communicate()
-    assert "the trial trains in a stack, or was stopped there" in command("evaluate.py", f"run={FOLDER}/1").err
+    assert (
+        "the trial trains in a stack, or was stopped there"
+        in command("evaluate.py", f"run={FOLDER}/1").err
+    )
     ended = command("train.py", f"resume={FOLDER}/1")
     assert ended.code == 0, ended.err
     assert f"resuming from {FOLDER}/1/checkpoints/last.ckpt" in ended.out
     assert result(1)["epochs"] == 40
-    assert "is known by its config" in command("train.py", f"resume={FOLDER}/1", "trainer.max_epochs=41").err
+    assert (
+        "is known by its config"
+        in command("train.py", f"resume={FOLDER}/1", "trainer.max_epochs=41").err
+    )
     assert command("train.py", *LONG, "sweep=s").code == 0
     assert {result(name)["status"] for name in range(12)} == {"completed", "diverged"}
 
@@ -401,7 +512,9 @@ def test_trials_that_were_killed_in_their_test_are_tested_again(command: Command
     ended = command("train.py", *SWEEP, "seed=1,2,3")
     assert "1 kept (completed), 2 going on from their last checkpoint" in ended.out
     same = ("status", "metrics", "objective", "best_epoch", "epochs", "overrides")
-    assert [[result(name)[key] for key in same] for name in range(3)] == [[one[key] for key in same] for one in before]
+    assert [[result(name)[key] for key in same] for name in range(3)] == [
+        [one[key] for key in same] for one in before
+    ]
 
 
 def test_a_full_disk_loses_nothing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,8 +536,17 @@ def test_a_full_disk_loses_nothing(command: Command, monkeypatch: pytest.MonkeyP
 def test_a_terminal_has_one_bar_for_the_sweep(tmp_path: Path) -> None:
     terminal, theirs = os.openpty()
     termios.tcsetwinsize(terminal, (40, 120))
-    command = [sys.executable, str(ROOT / "train.py"), *SWEEP, "callbacks=default", "seed=1,2,3", "engine.max_stack=2"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *SWEEP,
+        "callbacks=default",
+        "seed=1,2,3",
+        "engine.max_stack=2",
+    ]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, text=True
+    )
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # the end
@@ -457,7 +579,13 @@ def test_the_leaderboard_folds_seeds_and_shows_what_varies(command: Command) -> 
     assert row["n"] == "3"
     assert f"{mean:.4f} ± {float(row['ci95']):.4f}" in ended.out
     narrow = fitting(Leaderboard(FOLDER).table(), Console(width=50))
-    assert [column.header for column in narrow.columns] == ["", "optimizer.\nlr", "val/acc", "n", "status"]
+    assert [column.header for column in narrow.columns] == [
+        "",
+        "optimizer.\nlr",
+        "val/acc",
+        "n",
+        "status",
+    ]
     assert "| 1 | 0.1 |" in (FOLDER / "leaderboard.md").read_text()
     assert (FOLDER / "sweep.png").read_bytes().startswith(b"\x89PNG")
     before = (FOLDER / "leaderboard.md").read_text()
@@ -466,7 +594,10 @@ def test_the_leaderboard_folds_seeds_and_shows_what_varies(command: Command) -> 
 
 
 def test_verify_compares_a_trial_with_itself_alone(command: Command) -> None:
-    assert command("train.py", *SWEEP, "optimizer.lr=0.1,1e30", "seed=1,2", "model.dropout=0.2").code == 0
+    assert (
+        command("train.py", *SWEEP, "optimizer.lr=0.1,1e30", "seed=1,2", "model.dropout=0.2").code
+        == 0
+    )
     for trial in (1, 2):
         ended = command("verify.py", f"trial={FOLDER}/{trial}")
         assert ended.code == 0, ended.out + ended.err

@@ -14,7 +14,8 @@ from trialstack.run.folder import holds_run, locked, refuse_links, refuse_others
 
 
 class ClaimFolder(Callback):
-    """Hydra callback that keeps two runs from writing to one folder: whoever creates its `.hydra/` owns it.
+    """Hydra callback that keeps two runs from writing to one folder: whoever creates its `.hydra/`
+    owns it.
 
     It checks the config first, so that a mistake leaves no folder.
     """
@@ -30,20 +31,32 @@ class ClaimFolder(Callback):
         except UserError as error:  # Hydra makes warnings of exceptions in callbacks
             end(str(error), 2)
         except FileExistsError:
-            end(f"cannot write {folder}: a file of that name is in the way; move it, or use hydra.run.dir=FOLDER", 2)
+            end(
+                f"cannot write {folder}: a file of that name is in the way; move it, or use "
+                "hydra.run.dir=FOLDER",
+                2,
+            )
         except OSError as error:
             end(unwritable(error), 2)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep launchers that know nothing of earlier trials from writing over them."""
-        folder, launcher = Path(str(config.hydra.sweep.dir)), config.hydra.runtime.choices["hydra/launcher"]
+        folder, launcher = (
+            Path(str(config.hydra.sweep.dir)),
+            config.hydra.runtime.choices["hydra/launcher"],
+        )
         if launcher == "stacked":
             return
         if OmegaConf.select(config, "dry_run"):
-            end(f"dry_run=true plans for hydra/launcher=stacked, got {launcher}; leave out hydra/launcher", 2)
+            end(
+                f"dry_run=true plans for hydra/launcher=stacked, got {launcher}; leave out "
+                "hydra/launcher",
+                2,
+            )
         if (folder / "multirun.yaml").exists():
             end(
-                f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep goes on, another "
+                f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep goes "
+                "on, another "
                 "sweep=NAME starts one",
                 2,
             )
@@ -60,7 +73,8 @@ def _claim(folder: Path) -> None:
     AT_END.enter_context(locked(folder))
     if holds_run(folder):
         raise UserError(
-            f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER starts another"
+            f"{folder} already holds a run; resume={folder} continues it, hydra.run.dir=FOLDER "
+            "starts another"
         )
     refuse_links(folder)
     refuse_others(folder)
@@ -74,10 +88,15 @@ def _check_job(config: DictConfig, folder: Path) -> None:
         values = resolved(job)
         check(values)
         if values.get("dry_run"):
-            raise UserError("dry_run=true must be on the command line, got it from a config file; remove it there")
+            raise UserError(
+                "dry_run=true must be on the command line, got it from a config file; remove it "
+                "there"
+            )
         for key, unset in (("sweep", None), ("retry", None), ("on_error", "continue")):
             if values.get(key, unset) != unset:
-                raise UserError(f"{key}={values[key]} is for sweeps, got a single run; add -m, or leave it out")
+                raise UserError(
+                    f"{key}={values[key]} is for sweeps, got a single run; add -m, or leave it out"
+                )
         from trialstack.run.rehearsal import rehearse  # torch, from here on
 
         rehearse([values])

@@ -1,7 +1,7 @@
 """How a command begins and ends: Hydra's `main`, with this project's errors and exit codes.
 
-Exit codes: 0 done, 2 the user's mistake or a bad input (one line, no traceback), 130 interrupted, 1 anything else.
-`HYDRA_FULL_ERROR=1` shows the traceback behind a one-line error.
+Exit codes: 0 done, 2 the user's mistake or a bad input (one line, no traceback), 130 interrupted, 1
+anything else. `HYDRA_FULL_ERROR=1` shows the traceback behind a one-line error.
 """
 
 import difflib
@@ -35,7 +35,8 @@ _FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
 
 
 def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Decorate a Hydra task, below `hydra.main`: turn what it raises into one line and an exit code.
+    """Decorate a Hydra task, below `hydra.main`: turn what it raises into one line and an exit
+    code.
 
     In a sweep the exception goes on to Hydra, which finishes the other jobs first.
     """
@@ -62,7 +63,9 @@ def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
 def together(
     train_all: Callable[..., Any],
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[DictConfig], Any]]:
-    """Decorate a Hydra task, below `hydra.main`: `hydra/launcher=stacked` calls `train_all` with all jobs at once."""
+    """Decorate a Hydra task, below `hydra.main`: `hydra/launcher=stacked` calls `train_all` with
+    all jobs at once.
+    """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         task.together = train_all  # type: ignore[attr-defined]
@@ -76,7 +79,8 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
 
     Args:
         main: the command.
-        rewrite: makes Hydra's arguments of the command line's, whose options come first and overrides last.
+        rewrite: makes Hydra's arguments of the command line's, whose options come first and
+            overrides last.
     """
     never_fail()
     with Interruption():
@@ -87,7 +91,9 @@ def run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]] = lis
 
 
 def _run(main: Callable[[], Any], rewrite: Callable[[list[str]], list[str]]) -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its own errors instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # Hydra then raises its own errors instead of printing them
+    )
     _forget_ranks()
     try:
         _check_text(sys.argv[1:])
@@ -117,15 +123,18 @@ def _check_text(arguments: list[str]) -> None:
             argument.encode()
         except UnicodeEncodeError:
             raise UserError(
-                f"arguments must be text in {sys.getfilesystemencoding()}, the locale's encoding, got {argument!a}; "
+                f"arguments must be text in {sys.getfilesystemencoding()}, the locale's encoding, "
+                f"got {argument!a}; "
                 "type it in ASCII, or use another locale, such as LC_ALL=C.UTF-8"
             ) from None
 
 
 def _forget_ranks() -> None:
-    """Remove ranks that are in the environment by chance: Lightning would have the run be done by another process.
+    """Remove ranks that are in the environment by chance: Lightning would have the run be done by
+    another process.
 
-    Those that Lightning starts itself, with a folder that this process has claimed, and `torchrun`'s keep theirs.
+    Those that Lightning starts itself, with a folder that this process has claimed, and
+    `torchrun`'s keep theirs.
     """
     if "hydra.output_subdir=null" not in sys.argv and "TORCHELASTIC_RUN_ID" not in os.environ:
         os.environ.pop("LOCAL_RANK", None)
@@ -133,20 +142,28 @@ def _forget_ranks() -> None:
 
 
 def _short(error: HydraException) -> str:
-    """Hydra's text; for an unknown key, with the nearest and all that there are before Hydra's way to add one."""
+    """Hydra's text; for an unknown key, with the nearest and all that there are before Hydra's way
+    to add one.
+    """
     cause, notes = error.__cause__, getattr(error, "__notes__", [])
-    if not isinstance(cause, OmegaConfBaseException) or not isinstance(cause.parent_node, DictConfig):
+    if not isinstance(cause, OmegaConfBaseException) or not isinstance(
+        cause.parent_node, DictConfig
+    ):
         return "\n".join(filter(None, [str(error), str(cause) if cause else "", *notes]))
     there = sorted(str(key) for key in cause.parent_node if key != "hydra")
     close = difflib.get_close_matches(str(cause.key), there, n=1)
     group = str(cause.full_key).removesuffix(str(cause.key))
     meant = f" Did you mean '{group}{close[0]}'?" if close else ""
     first, *others = str(error).splitlines()
-    return "\n".join([f"{first}{meant}", f"Keys that are there: {', '.join(there)}", *others, *notes])
+    return "\n".join(
+        [f"{first}{meant}", f"Keys that are there: {', '.join(there)}", *others, *notes]
+    )
 
 
 def unwritable(error: OSError) -> str:
-    """Return what is said of a file that cannot be written, or of the run folder if `error` names none."""
+    """Return what is said of a file that cannot be written, or of the run folder if `error` names
+    none.
+    """
     folder = str(HydraConfig.get().run.dir) if HydraConfig.initialized() else "."
     elsewhere = "" if folder == "." else ", or use hydra.run.dir=FOLDER"
     return cannot_write(error, Path(folder)) + elsewhere

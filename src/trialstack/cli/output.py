@@ -1,7 +1,7 @@
 """What a command prints: shown as far as it can be, and never what a command fails of.
 
-What nobody reads (`| head -1`, a closed terminal, a closed descriptor) is dropped, and characters that the terminal's
-encoding lacks are spelled in ASCII.
+What nobody reads (`| head -1`, a closed terminal, a closed descriptor) is dropped, and characters
+that the terminal's encoding lacks are spelled in ASCII.
 """
 
 import codecs
@@ -20,12 +20,16 @@ _SPELLED = {"±": "+-", "─": "-", "━": "-", "│": "|", "…": "...", "→":
 
 
 def never_fail() -> None:
-    """Have `sys.stdout` and `sys.stderr` take whatever is written to them from now on, shown or not."""
+    """Have `sys.stdout` and `sys.stderr` take whatever is written to them from now on, shown or
+    not.
+    """
     codecs.register_error("spelled", _spelled)
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file that is opened would get its number, and what is printed
+        except (
+            OSError
+        ):  # closed: the next file that is opened would get its number, and what is printed
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
 
@@ -37,11 +41,15 @@ def _lenient(stream: TextIO | None) -> TextIO:
         return stream
     stream.flush()
     at_once = getattr(stream, "line_buffering", True) or getattr(stream, "write_through", True)
-    return io.TextIOWrapper(io.BufferedWriter(_Lenient(stream)), stream.encoding, "spelled", line_buffering=at_once)
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Lenient(stream)), stream.encoding, "spelled", line_buffering=at_once
+    )
 
 
 class _Lenient(io.RawIOBase):
-    """A stream of bytes that drops what it cannot write, and says so once if somebody may miss it."""
+    """A stream of bytes that drops what it cannot write, and says so once if somebody may miss
+    it.
+    """
 
     def __init__(self, text: TextIO) -> None:
         self._text = text  # would close the stream if it went
@@ -59,7 +67,9 @@ class _Lenient(io.RawIOBase):
 
     def write(self, content: Any) -> int:
         try:
-            while (written := self._stream.write(content)) is None:  # the pipe is full, and set not to wait
+            while (
+                written := self._stream.write(content)
+            ) is None:  # the pipe is full, and set not to wait
                 select.select([], [self._stream], [])
             return int(written)
         except ValueError:  # closed by this process
@@ -72,7 +82,9 @@ class _Lenient(io.RawIOBase):
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: characters without their accents, or with a name in ASCII, or escaped."""
+    """Codec error handler: characters without their accents, or with a name in ASCII, or
+    escaped.
+    """
     assert isinstance(error, UnicodeEncodeError)
     return "".join(map(_ascii, error.object[error.start : error.end])), error.end
 

@@ -25,7 +25,9 @@ REQUEST_RULES: dict[str, Rule] = {
     ),
     "invert": Rule("true, false or auto", lambda x: x == "auto" or type(x) is bool, "auto"),
     "output": Rule(
-        "a file that ends in .csv or .json", lambda x: x is None or str(x).endswith((".csv", ".json")), "labels.csv"
+        "a file that ends in .csv or .json",
+        lambda x: x is None or str(x).endswith((".csv", ".json")),
+        "labels.csv",
     ),
 }
 
@@ -41,8 +43,8 @@ def check_request(config: DictConfig) -> None:
     """Check the config of `evaluate.py` or `predict.py`.
 
     Raises:
-        UserError: a value breaks its rule, or not exactly one of `index` and `images` is given, or there is no folder
-            for `output`.
+        UserError: a value breaks its rule, or not exactly one of `index` and `images` is given, or
+            there is no folder for `output`.
     """
     values: Any = OmegaConf.to_container(config, resolve=True)
     check_read(values, ("run", "data", *REQUEST_RULES))
@@ -53,4 +55,7 @@ def check_request(config: DictConfig) -> None:
         raise UserError(f"either index=[0,1,2] or images=[a.png,...] is needed, got {got}")
     folder = Path(str(values.get("output") or "")).parent
     if not folder.is_dir():
-        raise UserError(f"cannot write output={values['output']}: there is no folder {folder}; try output=labels.csv")
+        raise UserError(
+            f"cannot write output={values['output']}: there is no folder {folder}; try "
+            "output=labels.csv"
+        )

@@ -13,7 +13,9 @@ _PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
 
 @contextmanager
 def naming_the_folder(temporary: Path) -> Iterator[None]:
-    """Have errors name the folder that is full or cannot be written, not `temporary` in it, or nothing."""
+    """Have errors name the folder that is full or cannot be written, not `temporary` in it, or
+    nothing.
+    """
     try:
         yield
     except OSError as error:
@@ -26,7 +28,8 @@ def naming_the_folder(temporary: Path) -> Iterator[None]:
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a new, empty file in `path`'s folder, and move it to `path` once it is on disk.
 
-    No other process has a file of that name, and a link that stands at `path` is replaced, not followed.
+    No other process has a file of that name, and a link that stands at `path` is replaced, not
+    followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _part(path)
@@ -44,7 +47,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yield a new, empty folder beside `path`, and move it there in the place of what was there before.
+    """Yield a new, empty folder beside `path`, and move it there in the place of what was there
+    before.
 
     Of several processes that do so at once, one has its way.
     """
@@ -76,7 +80,8 @@ def is_part(path: Path) -> bool:
 
 
 def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
-    """Remove what a killed process left half written in `folder`, which nobody else may be writing to.
+    """Remove what a killed process left half written in `folder`, which nobody else may be writing
+    to.
 
     Args:
         folder: need not be there.

@@ -1,7 +1,8 @@
 """Objects from configs: the class that `_target_` names, called with the other keys.
 
-A config may come from anywhere, with a run folder or a checkpoint. So, unlike `hydra.utils.instantiate`, this makes
-nothing but the kind of object that is asked for, nothing nested, and calls no functions.
+A config may come from anywhere, with a run folder or a checkpoint. So, unlike
+`hydra.utils.instantiate`, this makes nothing but the kind of object that is asked for, nothing
+nested, and calls no functions.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,9 @@ def build_all(group: str, configs: Mapping[str, Any], kind: type[T]) -> list[T]:
             built.append(build(f"{group}.{name}", config, kind))
         except (UserError, OSError):
             raise
-        except Exception as error:  # such as Lightning's, or that of a package that is not installed
+        except (
+            Exception
+        ) as error:  # such as Lightning's, or that of a package that is not installed
             raise cannot_be_made(f"{group}.{name}", config, error) from error
     return built
 
@@ -62,37 +65,55 @@ def check_all(group: str, configs: Mapping[str, Any], kind: type[Any]) -> None:
         named_class(f"{group}.{name}", config, kind)
         for path, target in _targets(config):
             if path:
-                raise UserError(f"{group}.{name}{path} must be a plain value, got _target_={target}; leave it out")
+                raise UserError(
+                    f"{group}.{name}{path} must be a plain value, got _target_={target}; leave it "
+                    "out"
+                )
 
 
 def named_class(group: str, config: Any, kind: type[T]) -> type[T]:
     """Return the class that `config["_target_"]` names, a subclass of `kind`.
 
     Raises:
-        UserError: there is no such class, it is not of that kind, or the config has other keys of Hydra's.
+        UserError: there is no such class, it is not of that kind, or the config has other keys of
+            Hydra's.
     """
     if not isinstance(config, Mapping):
-        raise UserError(f"{group} must have a _target_ and the arguments of that class, got {config!r}; try ~{group}")
+        raise UserError(
+            f"{group} must have a _target_ and the arguments of that class, got {config!r}; try "
+            f"~{group}"
+        )
     target = config.get("_target_")
-    special = next((key for key in map(str, config) if key != "_target_" and key[0] == key[-1] == "_"), None)
+    special = next(
+        (key for key in map(str, config) if key != "_target_" and key[0] == key[-1] == "_"), None
+    )
     if special is not None:
-        raise UserError(f"{group} must have _target_ and the arguments of that class, got {special}; leave it out")
+        raise UserError(
+            f"{group} must have _target_ and the arguments of that class, got {special}; leave it "
+            "out"
+        )
     try:
         cls = imported(str(target))
         if not isinstance(cls, type):
             raise ImportError(f"it is a {type(cls).__name__}")
     except (Exception, SystemExit) as error:
         raise UserError(
-            f"{group}._target_ must name a class that can be imported, got {target} ({_last_line(error)})"
+            f"{group}._target_ must name a class that can be imported, got {target} "
+            f"({_last_line(error)})"
         ) from error
     if not issubclass(cls, kind):
-        raise UserError(f"{group}._target_ must name a subclass of {kind.__module__}.{kind.__name__}, got {target}")
+        raise UserError(
+            f"{group}._target_ must name a subclass of {kind.__module__}.{kind.__name__}, got "
+            f"{target}"
+        )
     return cls
 
 
 def cannot_be_made(group: str, config: Mapping[str, Any], error: Exception) -> UserError:
     """Return the error that says that a class does not take its arguments."""
-    return UserError(f"{group}: {config['_target_']} cannot be made of these arguments: {_last_line(error)}")
+    return UserError(
+        f"{group}: {config['_target_']} cannot be made of these arguments: {_last_line(error)}"
+    )
 
 
 def _targets(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

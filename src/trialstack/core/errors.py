@@ -35,7 +35,10 @@ class CannotWrite(UserError):
 
 
 class Interrupted(Exception):
-    """Ctrl-C, SIGTERM or SIGHUP during a run: exit code 130. The message is the command that resumes it."""
+    """Ctrl-C, SIGTERM or SIGHUP during a run: exit code 130.
+
+    The message is the command that resumes it.
+    """
 
 
 class TrialsFailed(Exception):

@@ -1,4 +1,6 @@
-"""The private parts of Hydra that this project uses: what differs between Hydra 1.3.2 and 1.4 is known here alone."""
+"""The private parts of Hydra that this project uses: what differs between Hydra 1.3.2 and 1.4 is
+known here alone.
+"""
 
 import pickle
 import warnings
@@ -39,14 +41,16 @@ __all__ = [
 
 # What Hydra 1.4 says of its future to authors of commands, in every run:
 # - version_base, without which 1.3 behaves as 1.1 did, goes away;
-# - a list of the classes that configs may name will be needed. Here that is any class of the user's own; those that
+# - a list of the classes that configs may name will be needed. Here that is any class of the user's
+# own; those that
 #   Hydra refuses as dangerous without a list stay refused.
 warnings.filterwarnings("ignore", "The version_base parameter is deprecated")
 warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved _target_")
 
 
 def overrides_last(arguments: list[str]) -> list[str]:
-    """Return a command's arguments with the overrides side by side at the end, wherever options stood between them.
+    """Return a command's arguments with the overrides side by side at the end, wherever options
+    stood between them.
 
     Hydra before 1.4 refuses other orders.
     """
@@ -63,15 +67,18 @@ def task_name() -> str:
 
 
 def outcome(job: JobReturn) -> Any:
-    """Return what a job gave, or the exception that it raised, which `job.return_value` raises again."""
+    """Return what a job gave, or the exception that it raised, which `job.return_value` raises
+    again.
+    """
     return job._return_value
 
 
 class SweepConfigLoader(ConfigLoaderImpl):
-    """Composes what Hydra's config loader does, with the steps that jobs of a sweep share made once.
+    """Composes what Hydra's config loader does, with the steps that jobs of a sweep share made
+    once.
 
-    Hydra needs 0.1 s a composition, nearly all of it for loading and merging config files. Every file is read once, so
-    that later edits change nothing.
+    Hydra needs 0.1 s a composition, nearly all of it for loading and merging config files. Every
+    file is read once, so that later edits change nothing.
 
     Args:
         loader: Hydra's.
@@ -85,17 +92,29 @@ class SweepConfigLoader(ConfigLoaderImpl):
         self._groups: dict[str, bool] = {}
         self._bases: dict[tuple[str, ...], bytes] = {}
 
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """Return a job's config: Hydra's of the group choices, with values overridden as Hydra does."""
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """Return a job's config: Hydra's of the group choices, with values overridden as Hydra
+        does.
+        """
         parsed = [self._parse(line) for line in sweep_overrides]
         changing = [override for override in parsed if self._changes_value(override, master_config)]
-        choosing = [line for line, override in zip(sweep_overrides, parsed, strict=True) if override not in changing]
+        choosing = [
+            line
+            for line, override in zip(sweep_overrides, parsed, strict=True)
+            if override not in changing
+        ]
         key = *_hydra_overrides(master_config), *choosing
         if key not in self._bases:
-            self._bases[key] = pickle.dumps(super().load_sweep_config(master_config, choosing))  # fastest to copy
+            self._bases[key] = pickle.dumps(
+                super().load_sweep_config(master_config, choosing)
+            )  # fastest to copy
         config: DictConfig = pickle.loads(self._bases[key])
         self._apply_overrides_to_config(changing, config)
-        _describe(config.hydra, [override for override in parsed if not override.is_hydra_override()])
+        _describe(
+            config.hydra, [override for override in parsed if not override.is_hydra_override()]
+        )
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
@@ -105,7 +124,9 @@ class SweepConfigLoader(ConfigLoaderImpl):
         return self._parsed[line]
 
     def _changes_value(self, override: Override, master: DictConfig) -> bool:
-        """Tell an override of a value from what Hydra itself must see: group choices, its own keys and mistakes."""
+        """Tell an override of a value from what Hydra itself must see: group choices, its own keys
+        and mistakes.
+        """
         if override.is_hydra_override() or override.is_sweep_override():
             return False
         group = override.key_or_group
@@ -125,7 +146,9 @@ class SweepConfigLoader(ConfigLoaderImpl):
         search_path = [line for line in overrides if "searchpath" in line]
         key = config_name, *search_path
         if key not in self._repositories:
-            _, repository = super()._parse_overrides_and_create_caching_repo(config_name, search_path)
+            _, repository = super()._parse_overrides_and_create_caching_repo(
+                config_name, search_path
+            )
             self._repositories[key] = repository
         return self._repositories[key]
 

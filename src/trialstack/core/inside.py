@@ -5,7 +5,9 @@ from pathlib import Path
 
 
 def is_inside(name: object, folder: Path) -> bool:
-    """Tell whether `name` is a path below `folder`, plainly written, and no symbolic link leads out of it."""
+    """Tell whether `name` is a path below `folder`, plainly written, and no symbolic link leads out
+    of it.
+    """
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     path = Path(name)

@@ -1,7 +1,9 @@
-"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): a KeyboardInterrupt, whenever they come, and then time to finish.
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): a KeyboardInterrupt, whenever they come, and then
+time to finish.
 
-Lightning puts a handler of its own before this one while it trains, and the interpreter's own would end a process
-without a word (SIGTERM, SIGHUP), or let an impatient second Ctrl-C end what writes the results of the first.
+Lightning puts a handler of its own before this one while it trains, and the interpreter's own would
+end a process without a word (SIGTERM, SIGHUP), or let an impatient second Ctrl-C end what writes
+the results of the first.
 """
 
 import atexit
@@ -22,10 +24,12 @@ _AGAIN = 0.1
 
 
 class Interruption:
-    """Handles the signals that interrupt a command, in a `with` around it and until the process is gone.
+    """Handles the signals that interrupt a command, in a `with` around it and until the process is
+    gone.
 
-    Those that `nohup` or a shell has the process ignore stay ignored. Within an import the interruption waits for its
-    end: libraries swallow it there, or leave half of a module. Where else it is swallowed, it comes again.
+    Those that `nohup` or a shell has the process ignore stay ignored. Within an import the
+    interruption waits for its end: libraries swallow it there, or leave half of a module. Where
+    else it is swallowed, it comes again.
     """
 
     def __init__(self) -> None:
@@ -36,10 +40,14 @@ class Interruption:
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         for number in (*handled, signal.SIGALRM):
             signal.signal(number, self)
-        atexit.register(_ignore, handled)  # called last: the interpreter, as it ends, would let them end it before
+        atexit.register(
+            _ignore, handled
+        )  # called last: the interpreter, as it ends, would let them end it before
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Have a signal that comes from now on, when all is written, leave the exit code as it is."""
+        """Have a signal that comes from now on, when all is written, leave the exit code as it
+        is.
+        """
         signal.setitimer(signal.ITIMER_REAL, 0)
         code = error.code if isinstance(error, SystemExit) else int(error is not None)
         self._ended = code if isinstance(code, int) else 1

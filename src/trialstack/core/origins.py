@@ -1,4 +1,6 @@
-"""Where the code of a dotted name lies, found out before any of it runs: an import runs what it imports."""
+"""Where the code of a dotted name lies, found out before any of it runs: an import runs what it
+imports.
+"""
 
 import importlib
 import os
@@ -14,9 +16,9 @@ from trialstack.core import layout
 def imported(name: str) -> Any:
     """Return what a dotted name leads to.
 
-    Two kinds of modules are not imported for it: those of the standard library, which has nothing that a config could
-    name and modules that open a browser; and those in folders, which a run folder may be, unless they are packages
-    without runs.
+    Two kinds of modules are not imported for it: those of the standard library, which has nothing
+    that a config could name and modules that open a browser; and those in folders, which a run
+    folder may be, unless they are packages without runs.
 
     Raises:
         ImportError: there is no such thing, or its module is of these kinds.
@@ -34,7 +36,9 @@ def imported(name: str) -> Any:
 
 
 def is_own(cls: type[Any]) -> bool:
-    """Tell whether the user wrote a class: it is neither of the standard library nor of an installed package."""
+    """Tell whether the user wrote a class: it is neither of the standard library nor of an
+    installed package.
+    """
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return file is not None and not _is_standard(Path(file)) and not _is_installed(Path(file))
 
@@ -70,7 +74,11 @@ def _check(spec: ModuleSpec) -> None:
     """Raise ImportError if a module is not to be imported."""
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     for folder in folders:
-        if not _is_installed(folder) and not _is_standard(folder) and (not spec.has_location or _has_runs(folder)):
+        if (
+            not _is_installed(folder)
+            and not _is_standard(folder)
+            and (not spec.has_location or _has_runs(folder))
+        ):
             reason = "has runs in it" if spec.has_location else "has no __init__.py"
             raise ImportError(f"{folder} {reason}, so it is not taken for a package")
     if not folders and (not spec.has_location or _is_standard(Path(str(spec.origin)))):
@@ -87,5 +95,9 @@ def _is_standard(path: Path) -> bool:
 
 def _is_installed(path: Path) -> bool:
     """Whether a path lies where packages are installed, each with a folder about it beside it."""
-    roots = [Path(os.path.abspath(root)) for root in sys.path if path.is_relative_to(os.path.abspath(root))]
+    roots = [
+        Path(os.path.abspath(root))
+        for root in sys.path
+        if path.is_relative_to(os.path.abspath(root))
+    ]
     return any(next(root.glob("*.dist-info"), None) is not None for root in roots)

@@ -41,7 +41,9 @@ class Rule:
         """Return what is wrong with a key's value, None if nothing is."""
         beyond = ""
         if self.range is not None and type(value) in (int, float) and value != 0:
-            beyond = "" if self.range.low <= abs(value) <= self.range.high else f" ({self.range.text})"
+            beyond = (
+                "" if self.range.low <= abs(value) <= self.range.high else f" ({self.range.text})"
+            )
         if not beyond and self.holds(value):
             return None
         return f"{key} must be {self.must}{beyond}, got {quoted(value)}; try {key}={self.remedy}"
@@ -56,12 +58,23 @@ def or_null(rule: Rule) -> Rule:
 
 
 def whole(low: int, remedy: str, high: int | None = None) -> Rule:
-    must = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
-    return Rule(must, lambda x: type(x) is int and low <= x and (high is None or x <= high), remedy, range=INT64)
+    must = (
+        f"a whole number of at least {low}"
+        if high is None
+        else f"a whole number from {low} to {high}"
+    )
+    return Rule(
+        must,
+        lambda x: type(x) is int and low <= x and (high is None or x <= high),
+        remedy,
+        range=INT64,
+    )
 
 
 def number(must: str, holds: Callable[[float], bool], remedy: str) -> Rule:
-    return Rule(f"a number {must}", lambda x: type(x) in (int, float) and holds(x), remedy, range=FLOAT32)
+    return Rule(
+        f"a number {must}", lambda x: type(x) in (int, float) and holds(x), remedy, range=FLOAT32
+    )
 
 
 def one_of(*options: str) -> Rule:
@@ -94,7 +107,11 @@ def fraction_or_count(remedy: str) -> Rule:
 
 
 def class_name(remedy: str) -> Rule:
-    return Rule("the dotted name of a class", lambda x: isinstance(x, str) and _DOTTED.fullmatch(x) is not None, remedy)
+    return Rule(
+        "the dotted name of a class",
+        lambda x: isinstance(x, str) and _DOTTED.fullmatch(x) is not None,
+        remedy,
+    )
 
 
 def check_rules(values: Any, rules: Mapping[str, Rule]) -> None:

@@ -39,7 +39,8 @@ class Schedule(ABC):
     """The keys of a `schedule` group are its fields; trials of a stack may differ in them.
 
     Attributes:
-        laid_out: for a run's length, so that a longer run would have had other rates from the start.
+        laid_out: for a run's length, so that a longer run would have had other rates from the
+            start.
     """
 
     laid_out: ClassVar[bool] = False
@@ -60,7 +61,9 @@ class Schedule(ABC):
         """
 
     def largest(self, base: float, epochs: int) -> float:
-        """Return the decimal logarithm of the largest rate in a run of some epochs, minus infinity for rates of 0."""
+        """Return the decimal logarithm of the largest rate in a run of some epochs, minus infinity
+        for rates of 0.
+        """
         return log10(base)
 
 
@@ -82,7 +85,9 @@ class WarmedUp(Schedule):
         return either(steps_K < warmup, base * (steps_K + 1) / (warmup + 1), after)
 
     @abstractmethod
-    def rates_after(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
+    def rates_after(
+        self, steps_K: NDArray[float64], base: float, length: Length
+    ) -> NDArray[float64]:
         """Return what `rates` does of the steps that the warm-up leaves, counted from its end."""
 
 
@@ -93,7 +98,9 @@ def half_cosine(start: float, end: float, part: NDArray[float64]) -> NDArray[flo
     return end + (start - end) * (1 + np.cos(np.pi * part)) / 2
 
 
-def either(first: NDArray[bool_], left: NDArray[float64], right: NDArray[float64]) -> NDArray[float64]:
+def either(
+    first: NDArray[bool_], left: NDArray[float64], right: NDArray[float64]
+) -> NDArray[float64]:
     """Return `left` where `first` holds, else `right`."""
     import numpy as np  # not above: see there
 

@@ -53,7 +53,8 @@ def check_sizes(dataset: str, samples: int, val_size: int, batch_size: int) -> N
         )
     if batch_size > samples - val_size:
         raise UserError(
-            f"data.batch_size <= {samples - val_size} must hold (the training samples of {dataset}), "
+            f"data.batch_size <= {samples - val_size} must hold (the training samples of "
+            f"{dataset}), "
             f"got {batch_size}; try data.batch_size={min(32, samples - val_size)}"
         )
 
@@ -82,13 +83,15 @@ def check_limits(trainer: Mapping[str, Any], train: int, val: int) -> None:
     interval = trainer.get("val_check_interval")
     if type(interval) is int and interval > steps:
         raise UserError(
-            f"trainer.val_check_interval <= {steps} must hold (minibatches of an epoch), got {interval}; "
+            f"trainer.val_check_interval <= {steps} must hold (minibatches of an epoch), got "
+            f"{interval}; "
             "try trainer.val_check_interval=1.0"
         )
 
 
 def epoch_steps(minibatches: int, limit: int | float) -> int:
-    """Return the optimizer steps in an epoch under Lightning's `limit_train_batches`, a number or a part of them.
+    """Return the optimizer steps in an epoch under Lightning's `limit_train_batches`, a number or a
+    part of them.
 
     Raises:
         UserError: there are none.

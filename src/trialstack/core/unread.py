@@ -16,12 +16,15 @@ _REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*(?=[.}\[])")
 """The first part of a key in an interpolation; a resolver's name is followed by a colon."""
 
 
-def check_read(keys: Mapping[str, Any], read: Collection[str], prefix: str = "", who: str = "nothing reads") -> None:
+def check_read(
+    keys: Mapping[str, Any], read: Collection[str], prefix: str = "", who: str = "nothing reads"
+) -> None:
     """Check that all of a group's keys are read.
 
     Args:
         keys: the group.
-        read: its keys that are read; of the config itself also dotted ones, to find the nearest among.
+        read: its keys that are read; of the config itself also dotted ones, to find the nearest
+            among.
         prefix: of the group, such as `optimizer.`.
         who: the beginning of the message.
 
@@ -35,7 +38,11 @@ def check_read(keys: Mapping[str, Any], read: Collection[str], prefix: str = "",
             nearest = max(names, key=lambda name: _likeness(path, name), default=None)
             if nearest is not None and not prefix and _likeness(path, nearest) < LIKE:
                 nearest = None
-            instead = "" if nearest is None else f", or use {prefix}{nearest}, the nearest key that is read"
+            instead = (
+                ""
+                if nearest is None
+                else f", or use {prefix}{nearest}, the nearest key that is read"
+            )
             raise UserError(f"{who} {prefix}{path}, got {quoted(inner)}; leave it out{instead}")
 
 

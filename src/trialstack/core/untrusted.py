@@ -1,4 +1,6 @@
-"""Files that may be damaged, or someone else's: only so much of them is read, and no value of a wrong type believed."""
+"""Files that may be damaged, or someone else's: only so much of them is read, and no value of a
+wrong type believed.
+"""
 
 import json
 import logging
@@ -27,7 +29,10 @@ _DEPTH = 50
 
 
 class Damaged(ValueError):
-    """A file is not what it should be. The message continues a sentence that begins with its name."""
+    """A file is not what it should be.
+
+    The message continues a sentence that begins with its name.
+    """
 
 
 def opened(file: Path) -> BinaryIO:
@@ -35,7 +40,8 @@ def opened(file: Path) -> BinaryIO:
 
     Raises:
         FileNotFoundError: there is none.
-        Damaged: it is a pipe, a device or a folder, of which the first two may never end, or is not readable.
+        Damaged: it is a pipe, a device or a folder, of which the first two may never end, or is not
+            readable.
     """
     try:
         if not stat.S_ISREG(file.stat().st_mode):
@@ -78,7 +84,9 @@ def json_fields(file: Path, types: Mapping[str, Any], most: int) -> dict[str, An
     """
     try:
         values = json.loads(text(file, most), parse_int=_int)
-        json.dumps(values, ensure_ascii=False).encode()  # JSON can spell halves of characters, which nothing can write
+        json.dumps(
+            values, ensure_ascii=False
+        ).encode()  # JSON can spell halves of characters, which nothing can write
     except Damaged:
         raise
     except ValueError as error:
@@ -111,14 +119,18 @@ def fields(values: Any, types: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def conforms(value: Any, kind: Any) -> bool:
-    """Tell whether a value of a JSON file has a type: str, int, float (finite), None, Any, a list, dict or union."""
+    """Tell whether a value of a JSON file has a type: str, int, float (finite), None, Any, a list,
+    dict or union.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType:
         return any(conforms(value, argument) for argument in arguments)
     if origin is list:
         return isinstance(value, list) and all(conforms(item, arguments[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(conforms(item, arguments[1]) for item in value.values())
+        return isinstance(value, dict) and all(
+            conforms(item, arguments[1]) for item in value.values()
+        )
     if kind is Any:
         return _is_shallow(value)
     if kind is float:
@@ -138,15 +150,21 @@ def config(file: Path) -> DictConfig | ListConfig:
 
     Raises:
         FileNotFoundError: there is none.
-        Damaged: it is no config as this project writes them; those have no aliases, which can make a few lines endless.
+        Damaged: it is no config as this project writes them; those have no aliases, which can make
+            a few lines endless.
     """
     content, depth, values = text(file, _CONFIG), 0, 0
     try:
         for event in yaml.parse(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+                event, yaml.CollectionEndEvent
+            )
             values += isinstance(event, yaml.NodeEvent)
             if isinstance(event, yaml.AliasEvent) or depth > _DEPTH or values > _VALUES:
-                raise Damaged("is no config of a run: it has YAML aliases, too many values, or is nested too deeply")
+                raise Damaged(
+                    "is no config of a run: it has YAML aliases, too many values, or is nested too "
+                    "deeply"
+                )
         return OmegaConf.load(StringIO(content))
     except Damaged:
         raise

@@ -1,4 +1,6 @@
-"""Configs as YAML: what `OmegaConf.to_yaml` gives, by libyaml where that is there, five times as fast."""
+"""Configs as YAML: what `OmegaConf.to_yaml` gives, by libyaml where that is there, five times as
+fast.
+"""
 
 from typing import Any
 
@@ -15,5 +17,7 @@ _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 def to_yaml(values: Any) -> str:
     """Return plain values as YAML."""
-    text: str = yaml.dump(values, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper)
+    text: str = yaml.dump(
+        values, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper
+    )
     return text

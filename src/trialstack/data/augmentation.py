@@ -25,10 +25,13 @@ def _built(group: str, config: Mapping[str, Any]) -> Any:
     cls = named_class(group, config, object)
     if not _is_transform(cls):
         raise UserError(
-            f"{group}._target_ must name a class of torchvision.transforms, a torch.nn.Module or a callable class of "
+            f"{group}._target_ must name a class of torchvision.transforms, a torch.nn.Module or a "
+            "callable class of "
             f"your own, got {config['_target_']}"
         )
-    arguments = {key: _value(f"{group}.{key}", value) for key, value in config.items() if key != "_target_"}
+    arguments = {
+        key: _value(f"{group}.{key}", value) for key, value in config.items() if key != "_target_"
+    }
     try:
         return cls(**arguments)
     except Exception as error:

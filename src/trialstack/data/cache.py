@@ -16,7 +16,9 @@ KEPT = 2
 
 
 class Datasets:
-    """Makes DataModules of configs; those that differ in `batch_size` and seed alone share their samples."""
+    """Makes DataModules of configs; those that differ in `batch_size` and seed alone share their
+    samples.
+    """
 
     def __init__(self) -> None:
         self._loaded: dict[str, ImageDataModule] = {}

@@ -1,6 +1,7 @@
 """Datasets as LightningDataModules: in memory, normalized, on the device once.
 
-Shapes: n samples; raw images are uint8 [n, height, width] or [n, channels, height, width], labels [n].
+Shapes: n samples; raw images are uint8 [n, height, width] or [n, channels, height, width], labels
+[n].
 """
 
 import hashlib
@@ -35,8 +36,8 @@ class Arrays(NamedTuple):
 class ImageDataModule(LightningDataModule):
     """A dataset that fits in memory. A subclass gives `dataset`, `class_names` and `read`.
 
-    After `setup`, `train_samples`, `val_samples` and `test_samples` are there, on the trainer's device, with `spec` and
-    `checksums` (MD5 sums that tell whether two runs had the same data).
+    After `setup`, `train_samples`, `val_samples` and `test_samples` are there, on the trainer's
+    device, with `spec` and `checksums` (MD5 sums that tell whether two runs had the same data).
 
     Args:
         batch_size: samples in a training minibatch.
@@ -77,10 +78,12 @@ class ImageDataModule(LightningDataModule):
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, split and normalize the dataset, and bring it to the trainer's device (the CPU without a trainer).
+        """Read, split and normalize the dataset, and bring it to the trainer's device (the CPU
+        without a trainer).
 
         Raises:
-            UserError: the data is missing or damaged, or `val_size`, `batch_size` or `augment` do not fit it.
+            UserError: the data is missing or damaged, or `val_size`, `batch_size` or `augment` do
+                not fit it.
         """
         if self.spec is not None:
             return
@@ -91,9 +94,13 @@ class ImageDataModule(LightningDataModule):
         self.check_sizes(len(train_labels))
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         images_uint8 = _with_channels(train_images)
-        mean, deviation = (0.0, 1.0) if self.normalize == "unit" else _moments(images_uint8[self.val_size :])
+        mean, deviation = (
+            (0.0, 1.0) if self.normalize == "unit" else _moments(images_uint8[self.val_size :])
+        )
         channels, height, width = images_uint8.shape[1:]
-        self.spec = ImageSpec(self.dataset, self.class_names, (channels, height, width), mean, deviation)
+        self.spec = ImageSpec(
+            self.dataset, self.class_names, (channels, height, width), mean, deviation
+        )
         images, labels = self._samples(images_uint8, train_labels, device)
         self.val_samples = Samples(images[: self.val_size], labels[: self.val_size])
         self.train_samples = Samples(images[self.val_size :], labels[self.val_size :])
@@ -101,16 +108,23 @@ class ImageDataModule(LightningDataModule):
         self._check_augment()
 
     def _checksums(self, arrays: Arrays) -> dict[str, str]:
-        return {part: hashlib.md5(array.tobytes()).hexdigest() for part, array in arrays._asdict().items()}
+        return {
+            part: hashlib.md5(array.tobytes()).hexdigest()
+            for part, array in arrays._asdict().items()
+        }
 
-    def _samples(self, images_uint8: Tensor, labels: NDArray[np.uint8], device: torch.device) -> Samples:
+    def _samples(
+        self, images_uint8: Tensor, labels: NDArray[np.uint8], device: torch.device
+    ) -> Samples:
         assert self.spec is not None
         return Samples(
-            self.spec.normalize(images_uint8.to(device)), torch.from_numpy(labels.astype(np.int64)).to(device)
+            self.spec.normalize(images_uint8.to(device)),
+            torch.from_numpy(labels.astype(np.int64)).to(device),
         )
 
     def check_sizes(self, samples: int | None = None) -> None:
-        """Check `val_size` and `batch_size` against the training set, by default the one that is there.
+        """Check `val_size` and `batch_size` against the training set, by default the one that is
+        there.
 
         Raises:
             UserError: they do not fit it.
@@ -125,12 +139,18 @@ class ImageDataModule(LightningDataModule):
         try:
             shape = self.augment(image).shape
         except Exception as error:
-            raise UserError(f"data.augment does not take images {list(image.shape)}: {error}") from error
+            raise UserError(
+                f"data.augment does not take images {list(image.shape)}: {error}"
+            ) from error
         if shape != image.shape:
-            raise UserError(f"data.augment must keep the images {list(image.shape)}, got {list(shape)}")
+            raise UserError(
+                f"data.augment must keep the images {list(image.shape)}, got {list(shape)}"
+            )
 
     def train_dataloader(self) -> ShuffledMinibatches:
-        return ShuffledMinibatches(self.train_samples, self.batch_size, self.seed, self.augment, *self._process())
+        return ShuffledMinibatches(
+            self.train_samples, self.batch_size, self.seed, self.augment, *self._process()
+        )
 
     def val_dataloader(self) -> OrderedMinibatches:
         return OrderedMinibatches(self.val_samples, EVALUATION_BATCH, *self._process())
@@ -141,7 +161,9 @@ class ImageDataModule(LightningDataModule):
     def _process(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
         """Minibatches are made on the device."""
         return batch
 
@@ -219,7 +241,9 @@ class FashionMNIST(_IdxDataModule):
 
 
 class Digits(ImageDataModule):
-    """scikit-learn's 1,797 digits of 8x8 pixels, enlarged to 28x28; the last 297 are the test set."""
+    """scikit-learn's 1,797 digits of 8x8 pixels, enlarged to 28x28; the last 297 are the test
+    set.
+    """
 
     dataset = "Digits"
     class_names = tuple("0123456789")
@@ -240,18 +264,27 @@ def _check_arrays(arrays: Arrays, dataset: str, classes: int) -> None:
         ("train", arrays.train_images, arrays.train_labels),
         ("test", arrays.test_images, arrays.test_labels),
     ):
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[1:] != arrays.train_images.shape[1:]:
+        if (
+            images.dtype != np.uint8
+            or images.ndim not in (3, 4)
+            or images.shape[1:] != arrays.train_images.shape[1:]
+        ):
             raise UserError(
-                f"{dataset}'s {part} images must be uint8 (0..255) [n, height, width] or [n, channels, height, width], "
+                f"{dataset}'s {part} images must be uint8 (0..255) [n, height, width] or [n, "
+                "channels, height, width], "
                 f"all of one shape, got {images.dtype} {list(images.shape)}"
             )
         if labels.shape != images.shape[:1]:
             raise UserError(
-                f"{dataset} must have a label per {part} image, got {labels.shape} for {len(images)} images"
+                f"{dataset} must have a label per {part} image, got {labels.shape} for "
+                f"{len(images)} images"
             )
         if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
             got = f"{labels.min()} to {labels.max()}" if len(labels) else "none"
-            raise UserError(f"{dataset}'s {part} labels must be from 0 to {classes - 1} (its class_names), got {got}")
+            raise UserError(
+                f"{dataset}'s {part} labels must be from 0 to {classes - 1} (its class_names), got "
+                f"{got}"
+            )
 
 
 def _with_channels(images: NDArray[np.uint8]) -> Tensor:

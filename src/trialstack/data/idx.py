@@ -1,7 +1,7 @@
 """IDX files (MNIST's format): found, verified, downloaded whole or not at all, and read.
 
-Format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a big-endian uint32,
-data.
+Format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a
+big-endian uint32, data.
 """
 
 import gzip
@@ -44,7 +44,11 @@ class IdxFolder:
     """
 
     def __init__(
-        self, folder: Path, md5: Mapping[str, str], mirrors: Sequence[str], archive_md5: Mapping[str, str]
+        self,
+        folder: Path,
+        md5: Mapping[str, str],
+        mirrors: Sequence[str],
+        archive_md5: Mapping[str, str],
     ) -> None:
         self.folder = folder
         self.md5 = md5
@@ -52,10 +56,12 @@ class IdxFolder:
         self.archive_md5 = archive_md5
 
     def read(self, download: bool) -> dict[str, NDArray[np.uint8]]:
-        """Return every file's array by name, after fetching what is missing or damaged if `download` allows it.
+        """Return every file's array by name, after fetching what is missing or damaged if
+        `download` allows it.
 
         Raises:
-            FileNotFoundError: files are missing or damaged and cannot be had; the message names each and why.
+            FileNotFoundError: files are missing or damaged and cannot be had; the message names
+                each and why.
         """
         arrays, problems = self._whole()
         if problems and download:
@@ -84,15 +90,21 @@ class IdxFolder:
         return arrays, problems
 
     def _download(self) -> None:
-        """Fetch what is not whole into a folder beside it, and move each file into place once it is verified."""
+        """Fetch what is not whole into a folder beside it, and move each file into place once it is
+        verified.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
             lock.acquire()
         except OSError as error:
-            raise FileNotFoundError(f"{_listed(self._whole()[1])}; {self.folder} cannot be written") from error
+            raise FileNotFoundError(
+                f"{_listed(self._whole()[1])}; {self.folder} cannot be written"
+            ) from error
         try:
-            for name, problem in self._whole()[1].items():  # another process may have fetched some meanwhile
+            for name, problem in self._whole()[
+                1
+            ].items():  # another process may have fetched some meanwhile
                 if problem != _MISSING:
                     log.warning("%s: fetching it anew", problem)
                 self._fetch(name)
@@ -108,7 +120,10 @@ class IdxFolder:
             try:
                 with _socket_timeout(30):
                     download_and_extract_archive(
-                        mirror + archive, str(temporary), filename=archive, md5=self.archive_md5.get(archive)
+                        mirror + archive,
+                        str(temporary),
+                        filename=archive,
+                        md5=self.archive_md5.get(archive),
                     )
                 _array(temporary / name, self.md5[name])
                 (temporary / name).replace(self.folder / name)
@@ -117,7 +132,9 @@ class IdxFolder:
                 reasons.append(f"{mirror}{archive}: {error}")
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-        raise FileNotFoundError(f"{_listed(self._whole()[1])}; download failed ({'; '.join(reasons)})")
+        raise FileNotFoundError(
+            f"{_listed(self._whole()[1])}; download failed ({'; '.join(reasons)})"
+        )
 
 
 def _array(path: Path, md5: str) -> NDArray[np.uint8]:
@@ -138,7 +155,9 @@ def _array(path: Path, md5: str) -> NDArray[np.uint8]:
 
 
 def _read(file: BinaryIO | gzip.GzipFile, md5: str) -> NDArray[np.uint8]:
-    """Read what the header says, and a byte more: what has no end, or unpacks to far more, is corrupt."""
+    """Read what the header says, and a byte more: what has no end, or unpacks to far more, is
+    corrupt.
+    """
     magic = file.read(4)
     if len(magic) < 4:
         raise ValueError(f"is truncated ({len(magic):,} bytes)")
@@ -150,7 +169,9 @@ def _read(file: BinaryIO | gzip.GzipFile, md5: str) -> NDArray[np.uint8]:
     dimensions = [int(size) for size in np.frombuffer(header, ">u4", offset=4)]
     size = math.prod(dimensions)
     if size > _MOST:
-        raise ValueError(f"is corrupt (its header speaks of {size:,} bytes, more than are read of any dataset)")
+        raise ValueError(
+            f"is corrupt (its header speaks of {size:,} bytes, more than are read of any dataset)"
+        )
     content = file.read(size + 1)
     whole = len(header) + size
     if len(content) < size:
@@ -167,7 +188,9 @@ def _read(file: BinaryIO | gzip.GzipFile, md5: str) -> NDArray[np.uint8]:
 def _listed(problems: Mapping[str, str]) -> str:
     missing = [name for name, problem in problems.items() if problem == _MISSING]
     damaged = [problem for problem in problems.values() if problem != _MISSING]
-    return "; ".join(damaged + ([f"missing: {', '.join(missing)} (also looked for as .gz)"] if missing else []))
+    return "; ".join(
+        damaged + ([f"missing: {', '.join(missing)} (also looked for as .gz)"] if missing else [])
+    )
 
 
 @contextmanager
@@ -192,5 +215,6 @@ def read_dataset(dataset: str, files: IdxFolder, download: bool) -> dict[str, ND
         off = "" if download else "; data.download=false forbids fetching them"
         raise UserError(
             f"{dataset} is not in {files.folder}: set data.root or DATA_ROOT to the folder above "
-            f"{files.folder.parent.name}/, or use data=digits, which needs no download; {error}{off}"
+            f"{files.folder.parent.name}/, or use data=digits, which needs no download; "
+            f"{error}{off}"
         ) from error

@@ -20,9 +20,11 @@ PIXELS = 50_000_000
 
 
 def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> Tensor:
-    """Return an image file of any size and mode as uint8 [channels, height, width], light on dark as the datasets are.
+    """Return an image file of any size and mode as uint8 [channels, height, width], light on dark
+    as the datasets are.
 
-    Transparency becomes white, 16 bits become 8, and a picture that is not square is padded with its border's colour.
+    Transparency becomes white, 16 bits become 8, and a picture that is not square is padded with
+    its border's colour.
 
     Args:
         path: PNG, JPEG or anything else that Pillow reads.
@@ -35,9 +37,13 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
     try:
         picture = _opened(path, "RGB" if shape[0] == 3 else "L")
     except FileNotFoundError:
-        raise UserError(f"image {path} does not exist; images=[...] takes PNG or JPEG files") from None
+        raise UserError(
+            f"image {path} does not exist; images=[...] takes PNG or JPEG files"
+        ) from None
     except Damaged as problem:
-        raise UserError(f"image {path} {problem}; images=[...] takes PNG or JPEG files") from problem
+        raise UserError(
+            f"image {path} {problem}; images=[...] takes PNG or JPEG files"
+        ) from problem
     except Exception as error:  # Pillow's decoders raise all kinds
         raise UserError(
             f"{path} is no image that can be read ({reason(error)}); images=[...] takes PNG or JPEG"
@@ -46,18 +52,24 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
     if invert is True or (invert == "auto" and border > 127.5):
         picture, border = ImageOps.invert(picture), 255 - border
     colour: Any = round(border) if picture.mode == "L" else (round(border),) * 3
-    picture = ImageOps.pad(picture, (shape[2], shape[1]), method=Image.Resampling.LANCZOS, color=colour)
+    picture = ImageOps.pad(
+        picture, (shape[2], shape[1]), method=Image.Resampling.LANCZOS, color=colour
+    )
     pixels = torch.from_numpy(np.array(picture, dtype=np.uint8))
     return pixels.reshape(shape[1], shape[2], -1).permute(2, 0, 1).contiguous()
 
 
 def _opened(path: Path, mode: str) -> Image.Image:
     with opened(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a limit of our own
+        warnings.simplefilter(
+            "ignore", Image.DecompressionBombWarning
+        )  # there is a limit of our own
         with Image.open(file) as picture:
             width, height = picture.size
             if width * height > PIXELS:
-                raise Damaged(f"has {width} x {height} pixels, more than {PIXELS:,}: make it smaller")
+                raise Damaged(
+                    f"has {width} x {height} pixels, more than {PIXELS:,}: make it smaller"
+                )
             return _flattened(ImageOps.exif_transpose(picture), mode)
 
 

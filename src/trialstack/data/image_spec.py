@@ -1,4 +1,5 @@
-"""What a network's input is: made when the data is read, kept in checkpoints, used on every image from then on.
+"""What a network's input is: made when the data is read, kept in checkpoints, used on every image
+from then on.
 
 Shapes: n images, [n, channels, height, width].
 """
@@ -24,9 +25,15 @@ class ImageSpec:
     deviation: float
 
     def normalize(self, images_uint8: Tensor) -> Tensor:
-        """Return uint8 images [n, channels, height, width] as normalized float32 of the same shape."""
+        """Return uint8 images [n, channels, height, width] as normalized float32 of the same
+        shape.
+        """
         images = images_uint8.to(torch.float32).div_(255)
-        return images if (self.mean, self.deviation) == (0, 1) else images.sub_(self.mean).div_(self.deviation)
+        return (
+            images
+            if (self.mean, self.deviation) == (0, 1)
+            else images.sub_(self.mean).div_(self.deviation)
+        )
 
     def to_unit(self, images: Tensor) -> Tensor:
         """Return normalized images as values in 0..1, for display."""
@@ -37,4 +44,10 @@ class ImageSpec:
 
     @classmethod
     def from_primitives(cls, values: dict[str, Any]) -> "ImageSpec":
-        return cls(**{**values, "class_names": tuple(values["class_names"]), "shape": tuple(values["shape"])})
+        return cls(
+            **{
+                **values,
+                "class_names": tuple(values["class_names"]),
+                "shape": tuple(values["shape"]),
+            }
+        )

@@ -15,7 +15,9 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Samples(NamedTuple):
-    """Normalized float32 images [n, channels, height, width] and int64 labels [n], on one device."""
+    """Normalized float32 images [n, channels, height, width] and int64 labels [n], on one
+    device.
+    """
 
     images: Tensor
     labels: Tensor
@@ -25,13 +27,17 @@ class Samples(NamedTuple):
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> Tensor:
-    """Return a permutation of `samples` indices, int64 on the CPU: the same on every device and machine."""
+    """Return a permutation of `samples` indices, int64 on the CPU: the same on every device and
+    machine.
+    """
     generator = torch.Generator().manual_seed(stream(seed, epoch))
     return torch.randperm(samples, generator=generator)
 
 
 def share(minibatch: Tensor, rank: int, world_size: int) -> Tensor:
-    """Return a process's part of a minibatch [B]; all parts are equally long, the first samples filling the last."""
+    """Return a process's part of a minibatch [B]; all parts are equally long, the first samples
+    filling the last.
+    """
     if world_size == 1:
         return minibatch
     length = -(-len(minibatch) // world_size)
@@ -40,7 +46,8 @@ def share(minibatch: Tensor, rank: int, world_size: int) -> Tensor:
 
 
 class ShuffledMinibatches:
-    """One epoch of training minibatches; Lightning moves it from epoch to epoch through `set_epoch`.
+    """One epoch of training minibatches; Lightning moves it from epoch to epoch through
+    `set_epoch`.
 
     Args:
         samples: the training samples.
@@ -96,9 +103,13 @@ class ShuffledMinibatches:
 
 
 class OrderedMinibatches:
-    """Evaluation minibatches of every `world_size`-th sample from `rank` on, in order; no sample is seen twice."""
+    """Evaluation minibatches of every `world_size`-th sample from `rank` on, in order; no sample is
+    seen twice.
+    """
 
-    def __init__(self, samples: Samples, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, samples: Samples, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.images = samples.images[rank::world_size].split(batch_size)
         self.labels = samples.labels[rank::world_size].split(batch_size)
 

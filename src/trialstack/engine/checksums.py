@@ -12,7 +12,9 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def checksum(values: Tensor) -> Tensor:
-    """Return an int64 that changes, nearly always, when a bit of some floating-point numbers does."""
+    """Return an int64 that changes, nearly always, when a bit of some floating-point numbers
+    does.
+    """
     return values.contiguous().view(_INTEGERS[values.itemsize]).sum(dtype=torch.int64)
 
 
@@ -34,5 +36,9 @@ class Checksums(TorchDispatchMode):
         # a view has no values of its own, and what is empty has none yet
         if not func.is_view and "empty" not in func.name():
             values = returned if isinstance(returned, tuple | list) else (returned,)
-            self.made += [checksum(value) for value in values if torch.is_tensor(value) and value.is_floating_point()]
+            self.made += [
+                checksum(value)
+                for value in values
+                if torch.is_tensor(value) and value.is_floating_point()
+            ]
         return returned

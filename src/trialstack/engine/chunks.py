@@ -1,4 +1,5 @@
-"""Chunks: the minibatches of several optimizer steps, as sample numbers that the stack gathers itself.
+"""Chunks: the minibatches of several optimizer steps, as sample numbers that the stack gathers
+itself.
 
 Shapes: R different seeds, K minibatches in a chunk, B samples in a minibatch.
 """
@@ -14,7 +15,8 @@ from trialstack.data.minibatches import epoch_order
 class ShuffledChunks:
     """One epoch of `index_RKB`, in the orders that `ShuffledMinibatches` has for these seeds.
 
-    An incomplete last minibatch is a chunk by itself. Lightning moves this from epoch to epoch through `set_epoch`.
+    An incomplete last minibatch is a chunk by itself. Lightning moves this from epoch to epoch
+    through `set_epoch`.
 
     Args:
         samples: how many there are to train on.
@@ -52,13 +54,20 @@ class ShuffledChunks:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.complete_steps // self.steps_per_execution) + self.steps - self.complete_steps
+        return (
+            -(-self.complete_steps // self.steps_per_execution) + self.steps - self.complete_steps
+        )
 
     def __iter__(self) -> Iterator[Tensor]:
-        orders = [epoch_order(self.samples, seed, self.epoch)[: self.steps * self.batch_size] for seed in self.seeds]
+        orders = [
+            epoch_order(self.samples, seed, self.epoch)[: self.steps * self.batch_size]
+            for seed in self.seeds
+        ]
         order = torch.stack(orders).to(self.device)
         complete, last = order.tensor_split([self.complete_steps * self.batch_size], dim=1)
         if self.complete_steps:
-            yield from complete.view(len(orders), -1, self.batch_size).split(self.steps_per_execution, dim=1)
+            yield from complete.view(len(orders), -1, self.batch_size).split(
+                self.steps_per_execution, dim=1
+            )
         if last.numel():
             yield last[:, None]

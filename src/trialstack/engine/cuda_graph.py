@@ -1,6 +1,8 @@
-"""CUDA graphs: what a function of tensors does on a GPU, captured once for each of their shapes, then replayed.
+"""CUDA graphs: what a function of tensors does on a GPU, captured once for each of their shapes,
+then replayed.
 
-A step of a small network is some thirty kernels of a few microseconds; launching them one by one takes longer.
+A step of a small network is some thirty kernels of a few microseconds; launching them one by one
+takes longer.
 """
 
 from collections.abc import Callable
@@ -14,8 +16,8 @@ TensorFunction = Callable[..., None]
 class Replay:
     """Calls one function: on a GPU by replaying it, elsewhere as it is.
 
-    It gets the function at every call and keeps none: its owner's method would keep the owner, and all its tensors,
-    until the garbage collector comes by.
+    It gets the function at every call and keeps none: its owner's method would keep the owner, and
+    all its tensors, until the garbage collector comes by.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,15 +29,17 @@ class Replay:
         """Do what `function(*tensors)` does.
 
         Args:
-            function: the same one at every call. Besides its arguments, it may read and write only tensors that stay
-                where they are, and it must not synchronise with the GPU.
+            function: the same one at every call. Besides its arguments, it may read and write only
+                tensors that stay where they are, and it must not synchronise with the GPU.
             *tensors: its arguments.
         """
         if self.device.type != "cuda":
             function(*tensors)
             return
         shapes = tuple(tensor.shape for tensor in tensors)
-        if shapes not in self.inputs:  # libraries that set themselves up in the first call would spoil a capture
+        if (
+            shapes not in self.inputs
+        ):  # libraries that set themselves up in the first call would spoil a capture
             self.inputs[shapes] = [tensor.clone() for tensor in tensors]
             self._warm_up(function, self.inputs[shapes])
             return

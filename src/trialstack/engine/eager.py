@@ -27,7 +27,8 @@ from trialstack.data.minibatches import Batch
 
 
 class Classifier(LightningModule):
-    """Images to logits [B, C], trained with cross-entropy. All arguments are primitives and go into checkpoints.
+    """Images to logits [B, C], trained with cross-entropy. All arguments are primitives and go into
+    checkpoints.
 
     Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch. It is `Measured`.
 
@@ -80,7 +81,8 @@ class Classifier(LightningModule):
         """Push two blank images through the network.
 
         Raises:
-            UserError: it does not take the dataset's images, or gives something else than logits [2, C].
+            UserError: it does not take the dataset's images, or gives something else than logits
+                [2, C].
         """
         target, classes = self.hparams["model"].get("_target_"), len(self.spec.class_names)
         images = torch.zeros(2, *self.spec.shape)
@@ -89,10 +91,14 @@ class Classifier(LightningModule):
                 logits = self.eval()(images)
         except Exception as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"model: {target} does not take images {list(images.shape)}: {reason}") from error
+            raise UserError(
+                f"model: {target} does not take images {list(images.shape)}: {reason}"
+            ) from error
         self.train()
         if logits.shape != (2, classes):
-            raise UserError(f"model: {target} must give logits {[2, classes]}, got {list(logits.shape)}")
+            raise UserError(
+                f"model: {target} must give logits {[2, classes]}, got {list(logits.shape)}"
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         logits_BC: Tensor = self.network(images)
@@ -115,7 +121,9 @@ class Classifier(LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Dropout depends on the seed and the epoch alone, so that a resumed run draws what it would have drawn."""
+        """Dropout depends on the seed and the epoch alone, so that a resumed run draws what it
+        would have drawn.
+        """
         torch.manual_seed(stream(self.hparams["seed"], self.current_epoch, self.global_rank))
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
@@ -135,8 +143,16 @@ class Classifier(LightningModule):
             Diverged: the loss of training or validation is not finite.
         """
         self._log_epoch("train", self.train_metrics)
-        self._log({"lr": self._lr if self._lr is not None else float(self.trainer.optimizers[0].param_groups[0]["lr"])})
-        if not all(math.isfinite(self.measured[0].get(f"{part}/loss", 0.0)) for part in ("train", "val")):
+        self._log(
+            {
+                "lr": self._lr
+                if self._lr is not None
+                else float(self.trainer.optimizers[0].param_groups[0]["lr"])
+            }
+        )
+        if not all(
+            math.isfinite(self.measured[0].get(f"{part}/loss", 0.0)) for part in ("train", "val")
+        ):
             self.diverged[0] = self.current_epoch + 1
             raise Diverged(self.diverged[0])
 
@@ -145,7 +161,9 @@ class Classifier(LightningModule):
         self._log({f"{part}/loss": loss, f"{part}/acc": accuracy}, logger=part == "test")
 
     def _log(self, values: dict[str, float], logger: bool = False) -> None:
-        """Log to Lightning; in training it is History that writes to the loggers, against optimizer steps."""
+        """Log to Lightning; in training it is History that writes to the loggers, against optimizer
+        steps.
+        """
         self.measured[0].update(values)
         self.log_dict(values, prog_bar=True, logger=logger)
 
@@ -156,20 +174,29 @@ class Classifier(LightningModule):
         assert epochs is not None
         of_run = schedule(self.hparams["schedule"])
         base = float(optimizer.param_groups[0]["lr"])
-        rates_K = of_run.rates(np.arange(steps, dtype=np.float64), base, Length(steps, steps / epochs)).tolist()
+        rates_K = of_run.rates(
+            np.arange(steps, dtype=np.float64), base, Length(steps, steps / epochs)
+        ).tolist()
         for group in optimizer.param_groups:
             group["initial_lr"] = 1.0  # LambdaLR multiplies it by what follows
         # it asks for the rate of the step after the last one, too
         scheduler = LambdaLR(optimizer, lambda step: rates_K[min(step, steps - 1)])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 class EpochMetrics(nn.Module):
-    """Mean loss and accuracy of an epoch: collected on the device, over all processes, and read once."""
+    """Mean loss and accuracy of an epoch: collected on the device, over all processes, and read
+    once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss_sum = SumMetric(nan_strategy="disable")  # MeanMetric forgets its weights with this strategy
+        self.loss_sum = SumMetric(
+            nan_strategy="disable"
+        )  # MeanMetric forgets its weights with this strategy
         self.correct, self.samples = SumMetric(), SumMetric()
         self.steps: list[tuple[Tensor, Tensor]] = []
 
@@ -180,7 +207,9 @@ class EpochMetrics(nn.Module):
         """Return mean loss over samples and accuracy, and start anew."""
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         for metric in (self.loss_sum, self.correct, self.samples):
-            metric.set_dtype(dtype)  # 16 bits, which Lightning gives a module in bf16-true, cannot count samples
+            metric.set_dtype(
+                dtype
+            )  # 16 bits, which Lightning gives a module in bf16-true, cannot count samples
         if self.steps:
             losses, hits = zip(*self.steps, strict=True)
             sizes = torch.tensor([len(hit) for hit in hits], device=losses[0].device)
@@ -188,14 +217,18 @@ class EpochMetrics(nn.Module):
             self.correct.update(torch.cat(hits).sum())
             self.samples.update(sizes)
         self.steps.clear()
-        loss, accuracy = (part.compute() / self.samples.compute() for part in (self.loss_sum, self.correct))
+        loss, accuracy = (
+            part.compute() / self.samples.compute() for part in (self.loss_sum, self.correct)
+        )
         for metric in (self.loss_sum, self.correct, self.samples):
             metric.reset()
         return shortest(loss), shortest(accuracy.float())
 
 
 def shortest(scalar: Tensor) -> float:
-    """Return the shortest decimal that stands for a scalar in its dtype: 0.85333335, not 0.8533333539962769."""
+    """Return the shortest decimal that stands for a scalar in its dtype: 0.85333335, not
+    0.8533333539962769.
+    """
     return float(str(scalar.cpu().numpy()))
 
 

@@ -1,4 +1,6 @@
-"""Memory: how much of it a stack may take, whether an error says that none is left, and giving it back."""
+"""Memory: how much of it a stack may take, whether an error says that none is left, and giving it
+back.
+"""
 
 import ctypes
 import errno
@@ -24,7 +26,10 @@ LARGE_BLOCK = 2**20
 
 _M_MMAP_THRESHOLD = -3
 
-_GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+_GROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 """A control group's limit and what it uses of it, in bytes: version 2, version 1."""
 
 _OUT_OF_MEMORY = (
@@ -45,32 +50,43 @@ def free_memory(device: torch.device) -> float:
 def left_of_address_space() -> float:
     """Return how many bytes this process may still map (`ulimit -v`); infinite without a limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return float("inf") if limit == resource.RLIM_INFINITY else float(limit - psutil.Process().memory_info().vms)
+    return (
+        float("inf")
+        if limit == resource.RLIM_INFINITY
+        else float(limit - psutil.Process().memory_info().vms)
+    )
 
 
 def return_addresses() -> None:
     """Under a limit of the address space, have large blocks leave it when they are freed.
 
-    glibc would keep them for blocks of that size, on and on once a larger one was freed: after a stack that did not
-    fit, nothing was left for the file of a smaller one.
+    glibc would keep them for blocks of that size, on and on once a larger one was freed: after a
+    stack that did not fit, nothing was left for the file of a smaller one.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and left_of_address_space() < float("inf"):
         mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
-def left_of_groups(mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """Return how many bytes the limits of this process's control groups leave; infinite without one.
+def left_of_groups(
+    mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> float:
+    """Return how many bytes the limits of this process's control groups leave; infinite without
+    one.
 
     Args:
         mount: where control groups are, those of version 1 in folders by controller.
         own: says in which of them this process is.
     """
-    return min((left for group in _groups(mount, own) for left in _left_of(group)), default=float("inf"))
+    return min(
+        (left for group in _groups(mount, own) for left in _left_of(group)), default=float("inf")
+    )
 
 
 def _groups(mount: Path, own: Path) -> Iterator[Path]:
-    """The groups of this process and all groups around them; a container may see the outermost alone."""
+    """The groups of this process and all groups around them; a container may see the outermost
+    alone.
+    """
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -80,7 +96,11 @@ def _groups(mount: Path, own: Path) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers in ("", "memory"):
             group = mount / controllers / path.lstrip("/")
-            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(mount / controllers))
+            yield from (
+                folder
+                for folder in (group, *group.parents)
+                if folder.is_relative_to(mount / controllers)
+            )
 
 
 def _left_of(group: Path) -> Iterator[int]:
@@ -94,21 +114,25 @@ def _left_of(group: Path) -> Iterator[int]:
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error, or what it was raised from or during, says that no memory is left.
 
-    A checkpoint that could not be finished for that reason, for instance, only says that it is not finished. An
-    OSError speaks for itself: a disk is not memory.
+    A checkpoint that could not be finished for that reason, for instance, only says that it is not
+    finished. An OSError speaks for itself: a disk is not memory.
     """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    if isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _OUT_OF_MEMORY):
+    if isinstance(error, RuntimeError) and any(
+        text in str(error).lower() for text in _OUT_OF_MEMORY
+    ):
         return True
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return before is not None and is_out_of_memory(before)
 
 
 def release_memory() -> None:
-    """Give back what is no longer used: a Trainer and its parts know each other, and so outlive their use."""
+    """Give back what is no longer used: a Trainer and its parts know each other, and so outlive
+    their use.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

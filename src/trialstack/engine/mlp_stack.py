@@ -1,11 +1,12 @@
-"""The stack: networks of equal shape that train together, many optimizer steps a call, without autograd.
+"""The stack: networks of equal shape that train together, many optimizer steps a call, without
+autograd.
 
-A fully connected network's gradient is short enough to be written out, which removes most of the time that small
-networks take.
+A fully connected network's gradient is short enough to be written out, which removes most of the
+time that small networks take.
 
-Shapes: S trials in a stack, K optimizer steps in a chunk, B samples in a minibatch, D pixels, H hidden units,
-C classes, P parameters of a trial, Q numbers of an optimizer's step, n samples. Tensors of a single trial have no S:
-plain matrix products are a tenth faster than batches of one.
+Shapes: S trials in a stack, K optimizer steps in a chunk, B samples in a minibatch, D pixels, H
+hidden units, C classes, P parameters of a trial, Q numbers of an optimizer's step, n samples.
+Tensors of a single trial have no S: plain matrix products are a tenth faster than batches of one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,24 +29,41 @@ from trialstack.engine.stacked_optimizer import Numbers, add_scaled, mean_over
 from trialstack.engine.stacked_optimizers import build_optimizer
 
 GATHERED_ROWS = 512
-"""Images that are gathered in one call: few enough to stay in a core's L2 cache, enough to be worth the call."""
+"""Images that are gathered in one call: few enough to stay in a core's L2 cache, enough to be worth
+the call.
+"""
 
 LONG_SUM = 512
-"""Terms of a sum from which on a single trial's product is made of two, over half of the terms each.
+"""Terms of a sum from which on a single trial's product is made of two, over half of the terms
+each.
 
-At 784x300 on two cores this is a step 5% faster than the undivided product, at 784x128 it is 3% slower; and where it is
-divided does not depend on the number of threads, as it does in the undivided one.
+At 784x300 on two cores this is a step 5% faster than the undivided product, at 784x128 it is 3%
+slower; and where it is divided does not depend on the number of threads, as it does in the
+undivided one.
 """
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _gelu_backward = torch.ops.aten.gelu_backward.grad_input
-_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
-    "relu": (torch.relu_, lambda gradient, before, after: _relu_backward(gradient, after, 0, grad_input=gradient)),
-    "tanh": (torch.tanh_, lambda gradient, before, after: _tanh_backward(gradient, after, grad_input=gradient)),
-    "gelu": (gelu, lambda gradient, before, after: _gelu_backward(gradient, before, grad_input=gradient)),
+_ACTIVATIONS: dict[
+    str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]
+] = {
+    "relu": (
+        torch.relu_,
+        lambda gradient, before, after: _relu_backward(gradient, after, 0, grad_input=gradient),
+    ),
+    "tanh": (
+        torch.tanh_,
+        lambda gradient, before, after: _tanh_backward(gradient, after, grad_input=gradient),
+    ),
+    "gelu": (
+        gelu,
+        lambda gradient, before, after: _gelu_backward(gradient, before, grad_input=gradient),
+    ),
 }
-"""Each activation, and the gradient before it from the gradient (overwritten), the values before and after it."""
+"""Each activation, and the gradient before it from the gradient (overwritten), the values before
+and after it.
+"""
 
 
 class Stack:
@@ -81,7 +99,9 @@ class Stack:
         self.layers = self.views(self.parameters)
         self.transposed = [weights.mT for weights, _ in self.layers]
         for index, network in enumerate(networks):
-            self.write(self.parameters, index, [parameter.detach() for parameter in network.parameters()])
+            self.write(
+                self.parameters, index, [parameter.detach() for parameter in network.parameters()]
+            )
         self.optimizer = build_optimizer(optimizers, self.parameters)
         self.accumulator = self.views(self.optimizer.accumulator)
         self.table_QKS = torch.empty(0)
@@ -95,7 +115,9 @@ class Stack:
         self._replay = Replay(device)
 
     def views(self, parameters: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return weights [S, in, out] and biases [S, 1, out] of each layer, as views of a tensor like `parameters`."""
+        """Return weights [S, in, out] and biases [S, 1, out] of each layer, as views of a tensor
+        like `parameters`.
+        """
         start, layers = 0, []
         for inputs, outputs in pairwise(self.widths):
             end = start + inputs * outputs
@@ -105,11 +127,16 @@ class Stack:
         return layers
 
     def of_trial(self, parameters: Tensor, index: int) -> list[Tensor]:
-        """Return a trial's part of a tensor like `parameters`: weights [out, in] and biases [out], as MLP has them."""
+        """Return a trial's part of a tensor like `parameters`: weights [out, in] and biases [out],
+        as MLP has them.
+        """
         return [
             view
             for weights, bias in self.views(parameters)
-            for view in ((weights if self.size == 1 else weights[index]).mT, bias.view(self.size, -1)[index])
+            for view in (
+                (weights if self.size == 1 else weights[index]).mT,
+                bias.view(self.size, -1)[index],
+            )
         ]
 
     def write(self, parameters: Tensor, index: int, values: Sequence[Tensor]) -> None:
@@ -137,7 +164,8 @@ class Stack:
         """Make K optimizer steps.
 
         Args:
-            index_nKB: of the samples in each step's minibatch; n is S, or 1 if all trials have the same.
+            index_nKB: of the samples in each step's minibatch; n is S, or 1 if all trials have the
+                same.
             epoch: from 0.
             number: of the chunk in the epoch, from 0: dropout depends on it.
             start: number of the first step in the epoch, from 0.
@@ -174,11 +202,17 @@ class Stack:
         return torch.stack(checksums.made)
 
     def _masks(self, epoch: int, number: int, steps: int, batch_size: int) -> tuple[Tensor, ...]:
-        """Return of each hidden layer [S, K, B, H]: 0 where a unit is dropped, else 1 / (1 - dropout)."""
+        """Return of each hidden layer [S, K, B, H]: 0 where a unit is dropped, else 1 / (1 -
+        dropout).
+        """
         hidden = self.widths[1:-1] if any(self.dropouts) else []
-        masks = tuple(self.parameters.new_empty(self.size, steps, batch_size, width) for width in hidden)
+        masks = tuple(
+            self.parameters.new_empty(self.size, steps, batch_size, width) for width in hidden
+        )
         for index, (seed, dropout) in enumerate(zip(self.seeds, self.dropouts, strict=True)):
-            generator = torch.Generator(self.parameters.device).manual_seed(stream(seed, epoch, number))
+            generator = torch.Generator(self.parameters.device).manual_seed(
+                stream(seed, epoch, number)
+            )
             for mask in masks:
                 mask[index].uniform_(generator=generator).ge_(dropout).div_(1 - dropout)
         return masks
@@ -202,7 +236,9 @@ class Stack:
             strict=True,
         ):
             self._step(images, targets, kept, outputs, ones, step)
-        self.train_totals.add(logits.view(targets_KSCB.shape), labels_KnB.expand(steps, self.size, batch_size))
+        self.train_totals.add(
+            logits.view(targets_KSCB.shape), labels_KnB.expand(steps, self.size, batch_size)
+        )
 
     def _by_step(self, values_nK: Tensor) -> tuple[Tensor, ...]:
         return (values_nK[0] if self.size == 1 else values_nK.transpose(0, 1)).unbind()
@@ -216,16 +252,27 @@ class Stack:
             if self.size == 1:
                 yield from images.view(-1, batch_size, self.widths[0]).unbind()
             else:
-                yield from images.view(-1, n, batch_size, self.widths[0]).expand(-1, self.size, -1, -1).unbind()
+                yield from (
+                    images.view(-1, n, batch_size, self.widths[0])
+                    .expand(-1, self.size, -1, -1)
+                    .unbind()
+                )
 
     def _step(
-        self, images: Tensor, targets: Tensor, masks: Sequence[Tensor], logits: Tensor, ones: Tensor, step: Numbers
+        self,
+        images: Tensor,
+        targets: Tensor,
+        masks: Sequence[Tensor],
+        logits: Tensor,
+        ones: Tensor,
+        step: Numbers,
     ) -> None:
         """One optimizer step on a minibatch.
 
         Args:
             images: [S, B, D].
-            targets: [S, C, B], negative, scaled as gradients are; softmax is faster over rows of samples.
+            targets: [S, C, B], negative, scaled as gradients are; softmax is faster over rows of
+                samples.
             masks: of each hidden layer, [S, B, H]; none without dropout.
             logits: [S, C, B], written.
             ones: [S, 1, B].
@@ -249,7 +296,9 @@ class Stack:
             delta = self.activate_backward(delta, before, after)
             gradients.append((inputs, delta))
         keep = self.optimizer.begin(step)
-        for (weights, bias), (inputs, delta) in zip(self.accumulator, reversed(gradients), strict=True):
+        for (weights, bias), (inputs, delta) in zip(
+            self.accumulator, reversed(gradients), strict=True
+        ):
             self.accumulate(weights, inputs.mT, delta, beta=keep)
             self.accumulate(bias, ones, delta, beta=keep)
         self.optimizer.end(step)
@@ -265,7 +314,9 @@ class Stack:
         if not self._is_halved(left):
             return self.product(left, right)
         half = left.shape[-1] // 2
-        first, second = torch.bmm(left.view(-1, 2, half).transpose(0, 1), right.unflatten(0, (2, half))).unbind()
+        first, second = torch.bmm(
+            left.view(-1, 2, half).transpose(0, 1), right.unflatten(0, (2, half))
+        ).unbind()
         return first.add_(second)
 
     def _is_halved(self, left: Tensor) -> bool:
@@ -274,7 +325,9 @@ class Stack:
 
 
 class Totals:
-    """Sums of loss and of correct classifications, by trial, kept on the device until they are asked for."""
+    """Sums of loss and of correct classifications, by trial, kept on the device until they are
+    asked for.
+    """
 
     def __init__(self, size: int, like: Tensor) -> None:
         self.loss_S = torch.zeros(size, device=like.device, dtype=torch.float64)
@@ -285,14 +338,19 @@ class Totals:
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add logits [..., S, C, B] and labels [..., S, B]; the caller counts `samples`."""
-        losses = cross_entropy(logits.flatten(0, -3), labels.flatten(0, -2), reduction="none").view(labels.shape)
+        losses = cross_entropy(logits.flatten(0, -3), labels.flatten(0, -2), reduction="none").view(
+            labels.shape
+        )
         correct = logits.max(-2).indices == labels
         self.loss_S += losses.sum(-1, dtype=torch.float64).view(-1, self.size).sum(0)
         self.correct_S += correct.sum(-1).view(-1, self.size).sum(0)
 
     def finish(self) -> tuple[list[float], list[float]]:
         """Return mean losses [S] and accuracies [S] over the samples, and start anew."""
-        means = [(total.double() / self.samples).to(self.dtype) for total in (self.loss_S, self.correct_S)]
+        means = [
+            (total.double() / self.samples).to(self.dtype)
+            for total in (self.loss_S, self.correct_S)
+        ]
         losses, accuracies = ([shortest(scalar) for scalar in mean.cpu()] for mean in means)
         self.loss_S.zero_()
         self.correct_S.zero_()

@@ -1,4 +1,7 @@
-"""Networks. Any nn.Module that is built from `(image_shape, num_classes, **its config)` fits beside the MLP."""
+"""Networks.
+
+Any nn.Module that is built from `(image_shape, num_classes, **its config)` fits beside the MLP.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +17,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "ge
 class MLP(nn.Sequential):
     """Fully connected layers: images [B, channels, height, width] to logits [B, C].
 
-    Every hidden layer is followed by its activation and, where `dropout` is above 0, by dropout. Biases start at 0.
+    Every hidden layer is followed by its activation and, where `dropout` is above 0, by dropout.
+    Biases start at 0.
 
     Args:
         image_shape: channels, height and width.
@@ -45,7 +49,8 @@ class MLP(nn.Sequential):
         initialize = getattr(nn.init, f"{init}_", None)
         if initialize is None:
             raise UserError(
-                f"model.init must be the name of an initializer of torch.nn.init, got {init!r}; try "
+                f"model.init must be the name of an initializer of torch.nn.init, got {init!r}; "
+                "try "
                 "model.init=xavier_uniform"
             )
         for layer in self:

@@ -24,11 +24,14 @@ from trialstack.engine.models import MLP
 from trialstack.engine.stacked_optimizers import complete_settings, tensors_per_parameter
 
 PART_BYTES = 16 * 2**20
-"""What the parameters, gradients and optimizer state of a part take on a CPU: the L3 cache of an ordinary machine."""
+"""What the parameters, gradients and optimizer state of a part take on a CPU: the L3 cache of an
+ordinary machine.
+"""
 
 
 class Part(NamedTuple):
-    """Trials that are computed in one product; a large stack on a CPU has several parts, one after another.
+    """Trials that are computed in one product; a large stack on a CPU has several parts, one after
+    another.
 
     Attributes:
         indices: their places in the stack.
@@ -42,11 +45,12 @@ class Part(NamedTuple):
 
 
 class StackedClassifier(LightningModule):
-    """Trains S classifiers that differ in numbers only; what a trial learns does not depend on the others.
+    """Trains S classifiers that differ in numbers only; what a trial learns does not depend on the
+    others.
 
-    It logs what `Classifier` logs, with several trials that of the best one. Its checkpoints are a `Classifier`'s;
-    with several trials, the list `trials` has theirs. For callbacks, one trial has its `network`, whose parameters are
-    views of the stack's; several have none.
+    It logs what `Classifier` logs, with several trials that of the best one. Its checkpoints are a
+    `Classifier`'s; with several trials, the list `trials` has theirs. For callbacks, one trial has
+    its `network`, whose parameters are views of the stack's; several have none.
 
     Args:
         classifiers: with their initial weights.
@@ -56,15 +60,28 @@ class StackedClassifier(LightningModule):
     """
 
     def __init__(
-        self, classifiers: Sequence[Classifier], samples: Samples, chunks: ShuffledChunks, objective: str
+        self,
+        classifiers: Sequence[Classifier],
+        samples: Samples,
+        chunks: ShuffledChunks,
+        objective: str,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.networks = [classifier.network for classifier in classifiers]  # for their initial weights alone
-        self.names = [[f"network.{name}" for name, _ in network.named_parameters()] for network in self.networks]
-        self.settings: list[Mapping[str, Any]] = [dict(classifier.hparams) for classifier in classifiers]
+        self.networks = [
+            classifier.network for classifier in classifiers
+        ]  # for their initial weights alone
+        self.names = [
+            [f"network.{name}" for name, _ in network.named_parameters()]
+            for network in self.networks
+        ]
+        self.settings: list[Mapping[str, Any]] = [
+            dict(classifier.hparams) for classifier in classifiers
+        ]
         self.schedules = [schedule(settings["schedule"]) for settings in self.settings]
-        self.base_rates = [float(complete_settings(settings["optimizer"])["lr"]) for settings in self.settings]
+        self.base_rates = [
+            float(complete_settings(settings["optimizer"])["lr"]) for settings in self.settings
+        ]
         self.samples = samples
         self.chunks = chunks
         self.objective = objective
@@ -84,7 +101,9 @@ class StackedClassifier(LightningModule):
         return logits_BC
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Leave the weights where they are: a copy of them elsewhere, or in another precision, would not be trained."""
+        """Leave the weights where they are: a copy of them elsewhere, or in another precision,
+        would not be trained.
+        """
         return self
 
     @property
@@ -103,7 +122,10 @@ class StackedClassifier(LightningModule):
             return
         dtype = torch.float64 if self.trainer.precision == "64-true" else torch.float32
         by_seed = sorted(range(len(self.settings)), key=lambda index: self._row(index))
-        self.parts = [self._part(list(indices), dtype) for indices in np.array_split(by_seed, self._part_count(dtype))]
+        self.parts = [
+            self._part(list(indices), dtype)
+            for indices in np.array_split(by_seed, self._part_count(dtype))
+        ]
         self.networks.clear()
         if len(self.settings) == 1:
             [part] = self.parts
@@ -119,7 +141,10 @@ class StackedClassifier(LightningModule):
             return 1
         tensors = tensors_per_parameter([settings["optimizer"] for settings in self.settings])
         parameters = sum(p.numel() for p in self.networks[0].parameters())
-        return min(len(self.settings), -(-len(self.settings) * parameters * tensors * dtype.itemsize // PART_BYTES))
+        return min(
+            len(self.settings),
+            -(-len(self.settings) * parameters * tensors * dtype.itemsize // PART_BYTES),
+        )
 
     def _part(self, indices: list[int], dtype: torch.dtype) -> Part:
         rows = [self._row(index) for index in indices]
@@ -164,9 +189,13 @@ class StackedClassifier(LightningModule):
             counts.completed += steps
 
     def try_steps(self, index_RKB: Tensor, batch_idx: int) -> Tensor:
-        """Return a checksum of what each operation of `training_step` gives, whose changes are undone."""
+        """Return a checksum of what each operation of `training_step` gives, whose changes are
+        undone.
+        """
         where = self.current_epoch, batch_idx, self._step
-        return torch.cat([part.stack.try_steps(index_RKB[part.rows], *where) for part in self.parts])
+        return torch.cat(
+            [part.stack.try_steps(index_RKB[part.rows], *where) for part in self.parts]
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels_B = batch
@@ -184,7 +213,9 @@ class StackedClassifier(LightningModule):
         """
         self._finish("train")
         for index, measured in enumerate(self.measured):
-            finite = all(math.isfinite(measured.get(f"{part}/loss", 0.0)) for part in ("train", "val"))
+            finite = all(
+                math.isfinite(measured.get(f"{part}/loss", 0.0)) for part in ("train", "val")
+            )
             if not finite and index not in self.ended:
                 self.diverged.setdefault(index, self.current_epoch + 1)
         if len(self.diverged) == len(self.measured):
@@ -200,13 +231,19 @@ class StackedClassifier(LightningModule):
         self.log_dict({name: best[name] for name in names}, prog_bar=True, logger=False)
 
     def _measure(self, index: int, values: Mapping[str, float]) -> None:
-        """Keep what was measured of a trial; one that has ended is computed on with the others, for nothing."""
+        """Keep what was measured of a trial; one that has ended is computed on with the others, for
+        nothing.
+        """
         if index not in self.ended:
             self.measured[index].update(values)
 
     def training_trials(self) -> list[int]:
         """Return the trials that have neither diverged nor ended."""
-        return [index for index in range(len(self.measured)) if index not in self.diverged and index not in self.ended]
+        return [
+            index
+            for index in range(len(self.measured))
+            if index not in self.diverged and index not in self.ended
+        ]
 
     def _best(self) -> int:
         best, score = 0, None
@@ -220,7 +257,11 @@ class StackedClassifier(LightningModule):
         part, position = self._place(index)
         return {
             "engine": "stacked",
-            "state_dict": dict(zip(self.names[index], part.stack.read(part.stack.parameters, position), strict=True)),
+            "state_dict": dict(
+                zip(
+                    self.names[index], part.stack.read(part.stack.parameters, position), strict=True
+                )
+            ),
             "hparams_name": "kwargs",
             "hyper_parameters": self.settings[index],
         }
@@ -228,8 +269,14 @@ class StackedClassifier(LightningModule):
     def state(self, index: int) -> dict[str, Any]:
         """Return a trial's weights with its optimizer's state, laid out as torch.optim does."""
         part, position = self._place(index)
-        moments = {name: part.stack.read(tensor, position) for name, tensor in part.stack.optimizer.state.items()}
-        states = [dict(zip(moments, values, strict=True)) for values in zip(*moments.values(), strict=True)]
+        moments = {
+            name: part.stack.read(tensor, position)
+            for name, tensor in part.stack.optimizer.state.items()
+        }
+        states = [
+            dict(zip(moments, values, strict=True))
+            for values in zip(*moments.values(), strict=True)
+        ]
         return self.weights(index) | {"optimizer_states": [{"state": dict(enumerate(states))}]}
 
     def load_state(self, index: int, state: Mapping[str, Any]) -> None:
@@ -238,7 +285,9 @@ class StackedClassifier(LightningModule):
         part.stack.write(part.stack.parameters, position, list(state["state_dict"].values()))
         moments = state["optimizer_states"][0]["state"]
         for name, tensor in part.stack.optimizer.state.items():
-            if moments and name in moments[0]:  # a stack has momentum buffers if one of its trials has momentum
+            if (
+                moments and name in moments[0]
+            ):  # a stack has momentum buffers if one of its trials has momentum
                 part.stack.write(tensor, position, [moments[i][name] for i in range(len(moments))])
 
     def _place(self, index: int) -> tuple[Part, int]:

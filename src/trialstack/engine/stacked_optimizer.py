@@ -1,10 +1,11 @@
-"""What an optimizer of a stack is: torch.optim's update, with settings of its own for every trial, without autograd.
+"""What an optimizer of a stack is: torch.optim's update, with settings of its own for every trial,
+without autograd.
 
-The stack adds the products that gradients are made of to `accumulator`, after multiplying what is there by what `begin`
-returns. So plain SGD updates its weights in that very product.
+The stack adds the products that gradients are made of to `accumulator`, after multiplying what is
+there by what `begin` returns. So plain SGD updates its weights in that very product.
 
-Shapes: S trials in a stack, P parameters of a trial, K optimizer steps in a chunk, Q numbers that a step needs. The
-parameters of all trials are one tensor [S, 1, P], or [1, P] of a single trial.
+Shapes: S trials in a stack, P parameters of a trial, K optimizer steps in a chunk, Q numbers that a
+step needs. The parameters of all trials are one tensor [S, 1, P], or [1, P] of a single trial.
 """
 
 from abc import ABC, abstractmethod
@@ -40,7 +41,8 @@ N = TypeVar("N", bound=Numbers)
 class StackedOptimizer(ABC, Generic[N]):
     """The update of one of torch.optim's classes, for all trials at once.
 
-    An epoch is one `table`; a chunk of it `steps`; each of those `begin`, products added to `accumulator`, and `end`.
+    An epoch is one `table`; a chunk of it `steps`; each of those `begin`, products added to
+    `accumulator`, and `end`.
 
     Attributes:
         of: the class in torch.optim.
@@ -67,7 +69,9 @@ class StackedOptimizer(ABC, Generic[N]):
 
     @abstractmethod
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:
-        """Return the numbers [Q, K, S] of the steps from `first` (counted from 0) on, float64 on the CPU."""
+        """Return the numbers [Q, K, S] of the steps from `first` (counted from 0) on, float64 on
+        the CPU.
+        """
 
     @abstractmethod
     def numbers(self, rows: Iterable[Any]) -> N:
@@ -80,7 +84,9 @@ class StackedOptimizer(ABC, Generic[N]):
             if row_KS.device.type == "cpu" and bool((row_KS == row_KS[:, :1]).all()):
                 columns.append(row_KS[:, 0].tolist())
             else:
-                columns.append(row_KS.to(self.weights.dtype).view(-1, *self.weights.shape[:-2], 1, 1).unbind())
+                columns.append(
+                    row_KS.to(self.weights.dtype).view(-1, *self.weights.shape[:-2], 1, 1).unbind()
+                )
         return [self.numbers(rows) for rows in zip(*columns, strict=True)]
 
     @abstractmethod
@@ -98,11 +104,17 @@ def stacked_table(numbers: Iterable[Any]) -> Tensor:
 
 
 def mean_over(table_QKS: Tensor, batch_size: int) -> Tensor:
-    """Return a table with which gradients of a sum over a minibatch's samples do what those of the mean would."""
+    """Return a table with which gradients of a sum over a minibatch's samples do what those of the
+    mean would.
+    """
     scale_1KS, others = table_QKS.split([1, len(table_QKS) - 1])
     return torch.cat([scale_1KS / batch_size, others])
 
 
 def add_scaled(target: Tensor, source: Tensor, factor: Number) -> Tensor:
     """Add `factor` times `source` to `target`, and return that."""
-    return target.add_(source, alpha=factor) if isinstance(factor, float) else target.addcmul_(source, factor)
+    return (
+        target.add_(source, alpha=factor)
+        if isinstance(factor, float)
+        else target.addcmul_(source, factor)
+    )

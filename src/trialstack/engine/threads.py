@@ -1,8 +1,10 @@
-"""Fewer threads for a stack's steps while others hold cores, where that changes no bit of what is learned.
+"""Fewer threads for a stack's steps while others hold cores, where that changes no bit of what is
+learned.
 
-A step of a small network is many products of some 10 us, at each of which all threads meet. A thread without a core of
-its own has the others wait for it; one thread less has not. But how an operation is divided among threads may decide
-how it rounds. So steps are tried with either number of threads, operation by operation, before the smaller is taken.
+A step of a small network is many products of some 10 us, at each of which all threads meet. A
+thread without a core of its own has the others wait for it; one thread less has not. But how an
+operation is divided among threads may decide how it rounds. So steps are tried with either number
+of threads, operation by operation, before the smaller is taken.
 """
 
 from typing import Any
@@ -20,15 +22,24 @@ TRIED = 64
 
 
 class FreeThreads(Callback):
-    """Has a stack's steps on a CPU computed by a half, a quarter, ... of the threads while not all have a core."""
+    """Has a stack's steps on a CPU computed by a half, a quarter, ...
+
+    of the threads while not all have a core.
+    """
 
     def __init__(self, cores: Cores) -> None:
         self.cores = cores
         self._tried: dict[tuple[torch.Size, int], int] = {}
         self._changing: set[tuple[torch.Size, int]] = set()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if not isinstance(pl_module, StackedClassifier) or batch.device.type != "cpu" or not self.cores.crowded:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if (
+            not isinstance(pl_module, StackedClassifier)
+            or batch.device.type != "cpu"
+            or not self.cores.crowded
+        ):
             return
         threads = self.cores.threads
         while threads > self.cores.free:
@@ -47,7 +58,9 @@ class FreeThreads(Callback):
         if torch.get_num_threads() != self.cores.threads:
             torch.set_num_threads(self.cores.threads)
 
-    def _keeps_bits(self, module: StackedClassifier, index_RKB: Tensor, batch_idx: int, threads: int) -> bool:
+    def _keeps_bits(
+        self, module: StackedClassifier, index_RKB: Tensor, batch_idx: int, threads: int
+    ) -> bool:
         """Whether steps with minibatches of this shape give the same bits with fewer threads."""
         case = index_RKB.shape, threads
         tried = self._tried.get(case, 0)

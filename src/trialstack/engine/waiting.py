@@ -1,9 +1,10 @@
 """How OpenMP's threads wait for each other: on an idle machine spinning, beside other work asleep.
 
-Products of small networks take some 10 us on all cores, so that a thread that fell asleep between them would cost a
-third of the speed. But a thread that spins while another process has the core of the one that it waits for costs ten
-times as much as it saves. GNU's OpenMP, which torch uses on Linux, spins no more than a moment once it has more threads
-than there are cores: so threads that do nothing are there while others hold cores. They change no number.
+Products of small networks take some 10 us on all cores, so that a thread that fell asleep between
+them would cost a third of the speed. But a thread that spins while another process has the core of
+the one that it waits for costs ten times as much as it saves. GNU's OpenMP, which torch uses on
+Linux, spins no more than a moment once it has more threads than there are cores: so threads that do
+nothing are there while others hold cores. They change no number.
 """
 
 import ctypes
@@ -25,7 +26,8 @@ PAUSE = 0.5
 """Seconds between two looks at the load."""
 
 CROWDED = 0.25
-"""Cores that others hold beyond those that torch's threads leave free, from which on threads sleep."""
+"""Cores that others hold beyond those that torch's threads leave free, from which on threads sleep.
+"""
 
 _told = threading.Event()
 
@@ -54,7 +56,8 @@ class Cores:
 
 @contextmanager
 def waiting_by_load(started: Load) -> Iterator[Cores]:
-    """Have threads sleep while others hold the cores that they need; say so if others did since `started`.
+    """Have threads sleep while others hold the cores that they need; say so if others did since
+    `started`.
 
     Yields the cores, looked at every `PAUSE` seconds.
     """
@@ -62,7 +65,11 @@ def waiting_by_load(started: Load) -> Iterator[Cores]:
     cores = Cores(others)
     if cores.crowded and not _told.is_set():
         _told.set()
-        log.warning("other processes hold %.1f of %s cores: training takes longer beside them", others, os.cpu_count())
+        log.warning(
+            "other processes hold %.1f of %s cores: training takes longer beside them",
+            others,
+            os.cpu_count(),
+        )
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=(ended, cores), name="waiting", daemon=True)
     watch.start()
@@ -89,7 +96,9 @@ def _watch(ended: threading.Event, cores: Cores) -> None:
 
 
 class Idlers:
-    """Threads of GNU's OpenMP that do nothing, one more than there are cores, in a team of their own."""
+    """Threads of GNU's OpenMP that do nothing, one more than there are cores, in a team of their
+    own.
+    """
 
     def __init__(self) -> None:
         self._library = _library()
@@ -100,7 +109,9 @@ class Idlers:
         """Have them, or not; without that OpenMP there are none."""
         if wanted and self._leader is None and self._library is not None:
             there, self._released = threading.Event(), threading.Event()
-            self._leader = threading.Thread(target=self._lead, args=(there, self._released), name="idlers", daemon=True)
+            self._leader = threading.Thread(
+                target=self._lead, args=(there, self._released), name="idlers", daemon=True
+            )
             self._leader.start()
             there.wait()
         elif not wanted and self._leader is not None and self._released is not None:
@@ -111,7 +122,9 @@ class Idlers:
     def _lead(self, there: threading.Event, released: threading.Event) -> None:
         assert self._library is not None
         count = self._library.omp_get_num_procs
-        nothing = ctypes.cast(count, ctypes.c_void_p)  # a function of the library's that ignores its argument
+        nothing = ctypes.cast(
+            count, ctypes.c_void_p
+        )  # a function of the library's that ignores its argument
         self._library.GOMP_parallel(nothing, None, ctypes.c_uint(count() + 1), ctypes.c_uint(0))
         there.set()
         released.wait()

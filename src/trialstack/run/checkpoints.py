@@ -1,4 +1,6 @@
-"""Checkpoints: `best.ckpt` and `last.ckpt` in a run folder, written whole or not at all, and read back."""
+"""Checkpoints: `best.ckpt` and `last.ckpt` in a run folder, written whole or not at all, and read
+back.
+"""
 
 import math
 import os
@@ -63,7 +65,8 @@ class Trained(Protocol):
 
 
 class BestAndLast(Checkpoint):
-    """Writes a single trial's `last.ckpt` after every epoch, and `best.ckpt` when the objective is better than ever.
+    """Writes a single trial's `last.ckpt` after every epoch, and `best.ckpt` when the objective is
+    better than ever.
 
     Lightning's ModelCheckpoint forgets the best score when a run folder has moved.
 
@@ -82,7 +85,8 @@ class BestAndLast(Checkpoint):
         improved = self.best.improves(pl_module.measured[0], trainer.current_epoch + 1)
         self.run.ended = early_end(trainer)
         with self.account.measure("checkpoints"):
-            # The best one first: a run that is killed before the last one is written makes this epoch again.
+            # The best one first: a run that is killed before the last one is written makes this
+            # epoch again.
             trainer.save_checkpoint(self.best.best if improved else self.best.last)
             if improved and trainer.is_global_zero:
                 copy(self.best.best, self.best.last)
@@ -96,9 +100,13 @@ class BestAndLast(Checkpoint):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """How Lightning writes checkpoints: where they stay, whole or not at all, without the system's temporary folder."""
+    """How Lightning writes checkpoints: where they stay, whole or not at all, without the system's
+    temporary folder.
+    """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         write(checkpoint, Path(path))
 
 
@@ -118,7 +126,9 @@ def write(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def copy(path: Path, other: Path) -> None:
-    """Give a checkpoint another name too: files are replaced as a whole, so that both may be one."""
+    """Give a checkpoint another name too: files are replaced as a whole, so that both may be
+    one.
+    """
     with replaced(other) as temporary:
         temporary.unlink()
         try:
@@ -136,7 +146,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = load(path)
     expected = {"spec", "model", "optimizer", "schedule", "seed"}
     if not isinstance(checkpoint, dict) or set(checkpoint.get("hyper_parameters", ())) != expected:
-        raise UserError(f"{path} was not written by trialstack; name a folder that `python train.py` made")
+        raise UserError(
+            f"{path} was not written by trialstack; name a folder that `python train.py` made"
+        )
     return checkpoint
 
 
@@ -157,13 +169,17 @@ def load(path: Path, mmap: bool = False) -> Any:
         if path.with_name(layout.STACK.name).exists():
             folder = path.parent.parent
             raise UserError(
-                f"{path} does not exist yet: the trial trains in a stack, or was stopped there; the same sweep, or "
+                f"{path} does not exist yet: the trial trains in a stack, or was stopped there; "
+                "the same sweep, or "
                 f"`python train.py resume={folder}`, goes on"
             ) from None
-        raise UserError(f"{path} does not exist; the run ended before its first epoch: train it anew") from None
+        raise UserError(
+            f"{path} does not exist; the run ended before its first epoch: train it anew"
+        ) from None
     except Exception as error:
         if is_out_of_memory(error):
             raise
         raise UserError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}); restore it from a copy, or train anew"
+            f"{path} is damaged or no checkpoint ({type(error).__name__}); restore it from a copy, "
+            "or train anew"
         ) from error

@@ -19,12 +19,17 @@ def check_devices(accelerator: str, devices: Any) -> None:
     gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
     if {"gpu": not gpus and not mps, "cuda": not gpus, "mps": not mps}.get(accelerator):
         needed = "a GPU that torch can use" if accelerator != "mps" else "a GPU of Apple's"
-        raise UserError(f"trainer.accelerator={accelerator} needs {needed}, found none; try trainer=cpu")
-    kind, there = ("GPUs", gpus) if gpus and accelerator != "cpu" else ("CPU cores", os.cpu_count() or 1)
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs {needed}, found none; try trainer=cpu"
+        )
+    kind, there = (
+        ("GPUs", gpus) if gpus and accelerator != "cpu" else ("CPU cores", os.cpu_count() or 1)
+    )
     wanted = max(devices) + 1 if isinstance(devices, list) else devices
     if isinstance(wanted, int) and wanted > there:
         raise UserError(
-            f"trainer.devices <= {there} must hold ({kind} of this machine), got {devices}; try trainer.devices={there}"
+            f"trainer.devices <= {there} must hold ({kind} of this machine), got {devices}; try "
+            f"trainer.devices={there}"
         )
 
 
@@ -38,7 +43,9 @@ def pick_device(accelerator: str) -> torch.device:
     if accelerator == "cpu" or (accelerator == "auto" and device is None):
         return torch.device("cpu")
     if device is None:
-        raise UserError("accelerator=gpu needs a GPU that torch can use, found none; try accelerator=cpu")
+        raise UserError(
+            "accelerator=gpu needs a GPU that torch can use, found none; try accelerator=cpu"
+        )
     return device
 
 

@@ -28,7 +28,8 @@ class Evaluation:
     Attributes:
         loss: mean cross-entropy, in nats.
         accuracy: part of the samples that are classified correctly.
-        precision: [C], of the samples predicted as a class, the part that is of it; 0 where none is predicted.
+        precision: [C], of the samples predicted as a class, the part that is of it; 0 where none is
+            predicted.
         recall: [C], of a class's samples, the part that is predicted as it.
         confusion: [C, C], number of samples by true (row) and predicted (column) class.
         probabilities: [n, C].
@@ -52,7 +53,9 @@ class Evaluation:
             "samples": len(self.labels),
             "classes": {
                 name: {"precision": shortest(p), "recall": shortest(r), "samples": int(n)}
-                for name, p, r, n in zip(class_names, self.precision, self.recall, support, strict=True)
+                for name, p, r, n in zip(
+                    class_names, self.precision, self.recall, support, strict=True
+                )
             },
             "confusion_matrix": self.confusion.tolist(),
         }

@@ -25,13 +25,24 @@ def history_figure(rows: Sequence[Row], best_epoch: int | None, title: str) -> F
     """Plot loss and accuracy of training and validation against epochs, the best one marked."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
-    for axes, metric, name in zip(figure.subplots(1, 2), ("loss", "acc"), ("Loss", "Accuracy"), strict=True):
+    for axes, metric, name in zip(
+        figure.subplots(1, 2), ("loss", "acc"), ("Loss", "Accuracy"), strict=True
+    ):
         for part, label, style in (("train", "training", "--"), ("val", "validation", "-")):
-            points = [(row["epoch"], row[f"{part}/{metric}"]) for row in rows if f"{part}/{metric}" in row]
+            points = [
+                (row["epoch"], row[f"{part}/{metric}"]) for row in rows if f"{part}/{metric}" in row
+            ]
             if points:
-                axes.plot(*zip(*points, strict=True), style, label=label, marker="." if len(points) < 10 else "")
+                axes.plot(
+                    *zip(*points, strict=True),
+                    style,
+                    label=label,
+                    marker="." if len(points) < 10 else "",
+                )
         if best_epoch is not None:
-            axes.axvline(best_epoch, color="grey", linewidth=0.8, label=f"best epoch ({best_epoch})")
+            axes.axvline(
+                best_epoch, color="grey", linewidth=0.8, label=f"best epoch ({best_epoch})"
+            )
         axes.set(xlabel="Epoch", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -51,7 +62,9 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str]) -> Figure:
             count = int(confusion[true, predicted])
             colour = "white" if parts[true, predicted] > 0.5 else "black"
             if count:
-                axes.text(predicted, true, str(count), ha="center", va="center", color=colour, fontsize=8)
+                axes.text(
+                    predicted, true, str(count), ha="center", va="center", color=colour, fontsize=8
+                )
     axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
     axes.set_yticks(range(classes), class_names)
     axes.set(xlabel="Predicted", ylabel="True")
@@ -59,7 +72,9 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def mistakes_figure(evaluation: Evaluation, images: Tensor, class_names: Sequence[str], most: int = 20) -> Figure:
+def mistakes_figure(
+    evaluation: Evaluation, images: Tensor, class_names: Sequence[str], most: int = 20
+) -> Figure:
     """Show the wrong predictions with the highest probabilities, most confident first."""
     confidence, predicted = evaluation.probabilities.max(1)
     wrong = (predicted != evaluation.labels).nonzero()[:, 0]
@@ -70,16 +85,21 @@ def mistakes_figure(evaluation: Evaluation, images: Tensor, class_names: Sequenc
     for axes in grid:
         axes.axis("off")
     for axes, sample in zip(grid, worst, strict=False):
-        true, guess = class_names[int(evaluation.labels[sample])], class_names[int(predicted[sample])]
+        true, guess = (
+            class_names[int(evaluation.labels[sample])],
+            class_names[int(predicted[sample])],
+        )
         axes.imshow(images[sample].permute(1, 2, 0).clamp(0, 1).numpy(), cmap="gray")
         axes.set_title(f"#{sample}: {true}\npredicted {guess} {confidence[sample]:.1%}", fontsize=8)
     return figure
 
 
 def weight_images(weights: Tensor, image_shape: Sequence[int], most: int = 100) -> Tensor | None:
-    """Return the first layer's weights as images in 0..1 [units, channels, height, width], 0 as mid-grey.
+    """Return the first layer's weights as images in 0..1 [units, channels, height, width], 0 as
+    mid-grey.
 
-    Weights that are no images of `image_shape` (or of 1 or 3 channels, for a convolution) give None.
+    Weights that are no images of `image_shape` (or of 1 or 3 channels, for a convolution) give
+    None.
     """
     if weights.dim() == 2 and weights.shape[1] == torch.Size(image_shape).numel():
         weights = weights.reshape(-1, *image_shape)

@@ -21,7 +21,15 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.callbacks.timer import Interval
 from lightning.pytorch.trainer.states import TrainerStatus
 
-from trialstack.core.errors import UNWRITABLE, CannotWrite, Diverged, Interrupted, UserError, cannot_write, reason
+from trialstack.core.errors import (
+    UNWRITABLE,
+    CannotWrite,
+    Diverged,
+    Interrupted,
+    UserError,
+    cannot_write,
+    reason,
+)
 from trialstack.core.sizes import check_limits, epoch_steps
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
@@ -46,11 +54,14 @@ from trialstack.run.trial_ends import TrialEnds
 log = logging.getLogger(__name__)
 
 _OF_A_TRIAL = (EarlyStopping, ModelCheckpoint)
-"""Callbacks that concern one trial; `best.ckpt` and `last.ckpt` are all that a trial of a stack has of the latter."""
+"""Callbacks that concern one trial; `best.ckpt` and `last.ckpt` are all that a trial of a stack has
+of the latter.
+"""
 
 
 class Fit:
-    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the subclasses.
+    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the
+    subclasses.
 
     Attributes:
         runs: that train.
@@ -59,7 +70,9 @@ class Fit:
 
     engine: ClassVar[str]
 
-    def __init__(self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets, cores: Cores) -> None:
+    def __init__(
+        self, runs: Sequence[Run], observers: Sequence[Callback], datasets: Datasets, cores: Cores
+    ) -> None:
         self.runs = list(runs)
         self.left: list[Run] = []
         self.config = runs[0].config
@@ -74,14 +87,18 @@ class Fit:
 
     @property
     def alone(self) -> bool:
-        """Whether this is one run, which is not what is left of a stack whose other trials have their results."""
+        """Whether this is one run, which is not what is left of a stack whose other trials have
+        their results.
+        """
         return len(self.runs) == 1 and self.runs[0].stack is None
 
     def capacity(self, data: ImageDataModule) -> int:
         """Return how many runs can train together."""
         return 1
 
-    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier | StackedClassifier:
+    def module(
+        self, classifiers: Sequence[Classifier], data: ImageDataModule
+    ) -> Classifier | StackedClassifier:
         """Return what is trained."""
         raise NotImplementedError
 
@@ -97,12 +114,15 @@ class Fit:
         return [
             callback
             for callback in self.runs[0].callbacks
-            if not isinstance(callback, _OF_A_TRIAL) and not (self.observers and isinstance(callback, ProgressBar))
+            if not isinstance(callback, _OF_A_TRIAL)
+            and not (self.observers and isinstance(callback, ProgressBar))
         ]
 
     def callbacks_of_trials(self) -> list[Callback]:
         """Return the callbacks that concern each run by itself."""
-        return [callback for callback in self.runs[0].callbacks if isinstance(callback, _OF_A_TRIAL)]
+        return [
+            callback for callback in self.runs[0].callbacks if isinstance(callback, _OF_A_TRIAL)
+        ]
 
     def checkpoint_file(self) -> Path:
         """Return what Trainer.fit goes on from, if the runs do."""
@@ -168,7 +188,9 @@ class Fit:
                 self.close()
 
     def _leave(self, capacity: int) -> None:
-        """Take no more runs than `capacity`, and not many fewer than will be left for the next fit."""
+        """Take no more runs than `capacity`, and not many fewer than will be left for the next
+        fit.
+        """
         taken = len(divided(self.runs, capacity)[0])
         self.left = self.runs[taken:]
         del self.runs[taken:]  # the list itself: callbacks have it
@@ -243,7 +265,9 @@ class Fit:
             if max_time is not None:
                 callbacks.append(Timer(max_time, verbose=False))
             for callback in callbacks:
-                if isinstance(callback, Timer):  # it would stop within an epoch, which cannot be resumed
+                if isinstance(
+                    callback, Timer
+                ):  # it would stop within an epoch, which cannot be resumed
                     callback._interval = Interval.epoch
             return Trainer(
                 **{**defaults, **settings},
@@ -258,7 +282,9 @@ class Fit:
                 ],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works") from error
+            raise UserError(
+                f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works"
+            ) from error
 
     def _describe(self, first: Classifier) -> None:
         """Show what is trained."""
@@ -270,21 +296,31 @@ class Fit:
         else:
             log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
 
-    def _fit(self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
+    def _fit(
+        self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule
+    ) -> None:
         trainer.loggers = self.runs[0].loggers
         trainer.callbacks += [*self.callbacks_of_trials(), self.checkpoint_callback()]  # type: ignore[attr-defined]
         checkpoint = self.checkpoint_file() if self.runs[0].checkpoint is not None else None
         if self.runs[0].trial.resume:
-            begin = os.path.relpath(checkpoint) if checkpoint else "the beginning: there is no checkpoint yet"
+            begin = (
+                os.path.relpath(checkpoint)
+                if checkpoint
+                else "the beginning: there is no checkpoint yet"
+            )
             log.info("resuming from %s", begin)
         ended = True
         try:
-            trainer.fit(module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(
+                module, **self.loaders(module, data), ckpt_path=checkpoint, weights_only=True
+            )
         except Diverged:
             pass  # all trials; the module says when
         except MisconfigurationException as error:
             ended = False
-            raise UserError(f"the Trainer cannot train like this: {' '.join(str(error).split())}") from error
+            raise UserError(
+                f"the Trainer cannot train like this: {' '.join(str(error).split())}"
+            ) from error
         except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
             ended = False
             if trainer.state.status == TrainerStatus.INTERRUPTED:
@@ -304,7 +340,9 @@ class Fit:
         run.result.status = Status.COMPLETED
         if run.ended is not None:
             epochs = self.config["trainer"]["max_epochs"]
-            run.result.reason = f"stopped after epoch {len(run.history.rows)} of {epochs}: {run.ended}"
+            run.result.reason = (
+                f"stopped after epoch {len(run.history.rows)} of {epochs}: {run.ended}"
+            )
 
     def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
         for index, run in enumerate(self.runs):
@@ -354,13 +392,17 @@ class StackedFit(Fit):
     stack_checkpoint: StackCheckpoint | None = None
 
     def capacity(self, data: ImageDataModule) -> int:
-        """As many as `engine.max_stack` allows or the memory holds; a stack that goes on stays as it was."""
+        """As many as `engine.max_stack` allows or the memory holds; a stack that goes on stays as
+        it was.
+        """
         if self.stack is not None:
             return len(self.runs)
         return trials_that_fit([run.config for run in self.runs], data)
 
     def trainer_settings(self) -> dict[str, Any]:
-        """All chunks of an epoch: it is the minibatches in them that `limit_train_batches` counts."""
+        """All chunks of an epoch: it is the minibatches in them that `limit_train_batches`
+        counts.
+        """
         return super().trainer_settings() | {"limit_train_batches": 1.0}
 
     @property
@@ -369,8 +411,14 @@ class StackedFit(Fit):
         return self.runs[0].stack
 
     def callbacks(self) -> list[Callback]:
-        """Without LearningRateMonitor, which looks at the optimizer: every epoch logs `lr` as it is."""
-        return [callback for callback in super().callbacks() if not isinstance(callback, LearningRateMonitor)]
+        """Without LearningRateMonitor, which looks at the optimizer: every epoch logs `lr` as it
+        is.
+        """
+        return [
+            callback
+            for callback in super().callbacks()
+            if not isinstance(callback, LearningRateMonitor)
+        ]
 
     def callbacks_of_trials(self) -> list[Callback]:
         return super().callbacks_of_trials() if self.alone else [TrialEnds(self.runs)]
@@ -386,7 +434,11 @@ class StackedFit(Fit):
 
     def diverged(self) -> dict[int, int]:
         there = {} if self.stack is None else self.stack.diverged
-        return {index: there[run.position] for index, run in enumerate(self.runs) if run.position in there}
+        return {
+            index: there[run.position]
+            for index, run in enumerate(self.runs)
+            if run.position in there
+        }
 
     def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Without reading it from a file, if this session has found it."""
@@ -416,12 +468,15 @@ class StackedFit(Fit):
             data.batch_size,
             seeds=sorted({run.config["seed"] for run in self.runs}),
             steps=epoch_steps(
-                -(-samples // data.batch_size), int(limits["fast_dev_run"]) or limits["limit_train_batches"]
+                -(-samples // data.batch_size),
+                int(limits["fast_dev_run"]) or limits["limit_train_batches"],
             ),
             steps_per_execution=self.runs[0].steps_per_execution,
             device=data.train_samples.labels.device,
         )
-        module = StackedClassifier(classifiers, data.train_samples, chunks, self.config["objective"])
+        module = StackedClassifier(
+            classifiers, data.train_samples, chunks, self.config["objective"]
+        )
         if self.stack is None:
             module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
         return module

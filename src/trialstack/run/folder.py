@@ -1,4 +1,6 @@
-"""Run folders: one run each, claimed before anything is written, locked while it trains, continued in place."""
+"""Run folders: one run each, claimed before anything is written, locked while it trains, continued
+in place.
+"""
 
 import os
 import shlex
@@ -25,10 +27,14 @@ _GROUPS = ("data", "model", "optimizer", "schedule", "trainer")
 
 
 def holds_run(folder: Path) -> bool:
-    """Tell whether a run has begun in `folder`: one that was killed before its configs were whole has not."""
+    """Tell whether a run has begun in `folder`: one that was killed before its configs were whole
+    has not.
+    """
     overrides = folder / layout.OVERRIDES  # the last of them
     whole = overrides.exists() and overrides.stat().st_size > 0
-    return whole or any((folder / path).exists() for path in (layout.CHECKPOINTS, layout.METRICS, layout.RESULT))
+    return whole or any(
+        (folder / path).exists() for path in (layout.CHECKPOINTS, layout.METRICS, layout.RESULT)
+    )
 
 
 def refuse_others(folder: Path) -> None:
@@ -44,13 +50,16 @@ def refuse_others(folder: Path) -> None:
         is_new_log = known == layout.LOG and path.stat().st_size == 0
         if known not in begun and not is_new_log and not is_part(path):
             raise UserError(
-                f"{os.path.relpath(path)} is there, and of no run; a run needs a folder of its own: use another "
+                f"{os.path.relpath(path)} is there, and of no run; a run needs a folder of its "
+                "own: use another "
                 "hydra.run.dir=FOLDER, or move the file"
             )
 
 
 def withdraw(folder: Path) -> None:
-    """Remove a run that was refused before its first epoch, and its folder, unless there is more in it."""
+    """Remove a run that was refused before its first epoch, and its folder, unless there is more in
+    it.
+    """
     result = Result.read(folder)
     own = {layout.LOCK, layout.LOG, layout.RESULT, *_CONFIGS}
     there = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
@@ -71,16 +80,23 @@ def refuse_links(folder: Path) -> None:
     """
     written = (layout.LOG, layout.HYPERPARAMETERS, layout.HYDRA, layout.CHECKPOINTS)
     paths = [folder / path for path in written]
-    inner = [path for part in paths[2:] if part.is_dir() and not part.is_symlink() for path in part.iterdir()]
+    inner = [
+        path
+        for part in paths[2:]
+        if part.is_dir() and not part.is_symlink()
+        for path in part.iterdir()
+    ]
     for path in (*paths, *inner):
         if path.is_symlink() and path.name != layout.STACK.name:  # of which stack_checkpoint knows
             raise UserError(
-                f"{path} is a symbolic link, and the run would write to {os.readlink(path)}; put the file itself there"
+                f"{path} is a symbolic link, and the run would write to {os.readlink(path)}; put "
+                "the file itself there"
             )
 
 
 def discard(folder: Path) -> None:
-    """Make room for a trial that is trained anew: of what an earlier command left, its log stays, as `train.log.1`.
+    """Make room for a trial that is trained anew: of what an earlier command left, its log stays,
+    as `train.log.1`.
 
     Whatever is left after a kill, the trial either goes on from its checkpoints or is trained anew.
     """
@@ -107,7 +123,10 @@ def read_config(folder: Path) -> DictConfig:
     if not folder.exists():
         raise UserError(f"run folder {folder} does not exist; {LISTED}")
     if not folder.is_dir():
-        raise UserError(f"a run folder is needed, got the file {folder}; name the folder that holds checkpoints/")
+        raise UserError(
+            f"a run folder is needed, got the file {folder}; name the folder that holds "
+            "checkpoints/"
+        )
     try:
         config = untrusted.config(file)
     except FileNotFoundError:
@@ -119,7 +138,10 @@ def read_config(folder: Path) -> DictConfig:
     except untrusted.Damaged as problem:
         raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
     if not isinstance(config, DictConfig) or not all(_is_group(config, group) for group in _GROUPS):
-        raise UserError(f"{file} is not the config of a run of trialstack; name a folder that `python train.py` made")
+        raise UserError(
+            f"{file} is not the config of a run of trialstack; name a folder that `python "
+            "train.py` made"
+        )
     return config
 
 
@@ -128,7 +150,9 @@ def _is_group(config: DictConfig, key: str) -> bool:
 
 
 def write_config(folder: Path, config: DictConfig, overrides: Sequence[str] | None = None) -> None:
-    """Make `config` the one that the run in `folder` goes on with, and of a new run `overrides` what it came from."""
+    """Make `config` the one that the run in `folder` goes on with, and of a new run `overrides`
+    what it came from.
+    """
     config = config.copy()
     config.folder = "${hydra:runtime.output_dir}"
     config.resume = None
@@ -140,8 +164,12 @@ def write_config(folder: Path, config: DictConfig, overrides: Sequence[str] | No
 
 
 def lock_folder(folder: Path) -> Path:
-    """Return the folder that a process holds to train in `folder`: of a sweep's trial, the sweep's."""
-    return next((parent for parent in folder.absolute().parents if (parent / layout.INDEX).exists()), folder)
+    """Return the folder that a process holds to train in `folder`: of a sweep's trial, the
+    sweep's.
+    """
+    return next(
+        (parent for parent in folder.absolute().parents if (parent / layout.INDEX).exists()), folder
+    )
 
 
 @contextmanager
@@ -157,13 +185,16 @@ def locked(folder: Path) -> Iterator[None]:
             lock.acquire(blocking=False)
         except Timeout:
             raise UserError(
-                f"another process is training in {os.path.relpath(folder)}; wait for it, or use another folder"
+                f"another process is training in {os.path.relpath(folder)}; wait for it, or use "
+                "another folder"
             ) from None
     try:
         yield
     finally:
         if lock.lock_counter == 1:
-            Path(lock.lock_file).unlink(missing_ok=True)  # before the release: the next process locks a new file
+            Path(lock.lock_file).unlink(
+                missing_ok=True
+            )  # before the release: the next process locks a new file
         lock.release()
 
 

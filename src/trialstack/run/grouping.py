@@ -30,8 +30,15 @@ _STEP_HOOKS = (
 _WATCHING = (ProgressBar, callbacks.Timer, callbacks.ModelCheckpoint, callbacks.DeviceStatsMonitor)
 """Callbacks that look at batches and change nothing."""
 
-_OF_TRIALS = (callbacks.EarlyStopping, LearningRateMonitor, callbacks.ModelCheckpoint, callbacks.Timer)
-"""Callbacks that a stack understands: other ones, also of classes derived from these, know of one trial alone."""
+_OF_TRIALS = (
+    callbacks.EarlyStopping,
+    LearningRateMonitor,
+    callbacks.ModelCheckpoint,
+    callbacks.Timer,
+)
+"""Callbacks that a stack understands: other ones, also of classes derived from these, know of one
+trial alone.
+"""
 
 _CHANGING = (
     callbacks.BaseFinetuning,
@@ -99,7 +106,9 @@ def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
 
 
 def divided(members: Sequence[Any], most: int) -> list[list[Any]]:
-    """Return members in order, in as few parts as have at most `most` of them, the first ones the larger."""
+    """Return members in order, in as few parts as have at most `most` of them, the first ones the
+    larger.
+    """
     parts = -(-len(members) // most)
     ends = [-(-len(members) * part // parts) for part in range(parts + 1)]
     return [list(members[start:end]) for start, end in pairwise(ends)]
@@ -110,7 +119,8 @@ def _check_no_finder(made: Sequence[Callback]) -> None:
         for finder, sweep in _FINDERS.items():
             if isinstance(callback, finder):
                 raise UserError(
-                    f"callbacks must leave a trial's config as it is, got {finder.__name__}; try a sweep in its place: "
+                    f"callbacks must leave a trial's config as it is, got {finder.__name__}; try a "
+                    "sweep in its place: "
                     f"python train.py -m {sweep}"
                 )
 
@@ -121,15 +131,20 @@ def _why_eager(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> str 
         return "engine=eager"
     reason = next(_reasons(config, callbacks), None)
     if reason is not None and config["engine"]["name"] == "stacked":
-        raise UserError(f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use engine=eager")
+        raise UserError(
+            f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use "
+            "engine=eager"
+        )
     return reason
 
 
 def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
-    """Return runs that train together, and whether they train as a stack: those of a plan that have come as far.
+    """Return runs that train together, and whether they train as a stack: those of a plan that have
+    come as far.
 
     Raises:
-        UserError: `engine=stacked` cannot train a run, or a run cannot go on with the engine that it began with.
+        UserError: `engine=stacked` cannot train a run, or a run cannot go on with the engine that
+            it began with.
     """
     together: dict[object, list[Run]] = {}
     stacked: dict[object, bool] = {}
@@ -138,7 +153,9 @@ def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
             reason = _why_eager_still(run, planned.eager)
             key = (
                 planned.members[0],
-                run.folder if reason else (run.epochs, run.stack, run.stack is None and run.is_trained),
+                run.folder
+                if reason
+                else (run.epochs, run.stack, run.stack is None and run.is_trained),
             )
             together.setdefault(key, []).append(run)
             stacked[key] = reason is None
@@ -151,7 +168,9 @@ def _why_eager_still(run: Run, reason: str | None) -> str | None:
     """The same with regard to the engine that the run began with."""
     began = None if run.checkpoint is None else run.checkpoint.get("engine", "eager")
     if began == "stacked" and reason not in (None, "engine=eager"):
-        raise UserError(f"this run began on the stacked engine, which cannot train with {reason}; leave it out")
+        raise UserError(
+            f"this run began on the stacked engine, which cannot train with {reason}; leave it out"
+        )
     if began == "eager" and reason is None:
         reason = "a checkpoint of the eager engine"
     if reason not in (None, "engine=eager"):
@@ -182,7 +201,10 @@ def _optimizer_reasons(optimizer: Mapping[str, Any]) -> Iterator[str]:
         names = ", ".join(known.__name__ for known in OPTIMIZERS)
         yield f"optimizer._target_={optimizer['_target_']}, only with {names}"
         return
-    known, defaults = OPTIMIZERS[kind].arguments, complete_settings({"_target_": optimizer["_target_"]})
+    known, defaults = (
+        OPTIMIZERS[kind].arguments,
+        complete_settings({"_target_": optimizer["_target_"]}),
+    )
     for name, value in complete_settings(optimizer).items():
         if name not in known and value != defaults[name]:
             yield f"optimizer.{name}={value}"
@@ -235,7 +257,9 @@ def _callback_reasons(callback: Callback) -> Iterator[str]:
     name = f"the callback {type(callback).__name__}"
     if isinstance(callback, _CHANGING):
         yield f"{name}, which changes how a module trains"
-    if isinstance(callback, _WATCHING) or (type(callback) is LearningRateMonitor and _is_per_epoch(callback)):
+    if isinstance(callback, _WATCHING) or (
+        type(callback) is LearningRateMonitor and _is_per_epoch(callback)
+    ):
         return
     for hook in _STEP_HOOKS:
         if getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback):
@@ -244,7 +268,11 @@ def _callback_reasons(callback: Callback) -> Iterator[str]:
 
 def _is_per_epoch(monitor: LearningRateMonitor) -> bool:
     """Whether the learning rate that every epoch logs is what is asked for."""
-    return monitor.logging_interval != "step" and not monitor.log_momentum and not monitor.log_weight_decay
+    return (
+        monitor.logging_interval != "step"
+        and not monitor.log_momentum
+        and not monitor.log_weight_decay
+    )
 
 
 def _alone_reasons(callbacks: Sequence[Callback]) -> Iterator[str]:
@@ -271,6 +299,10 @@ def _common(config: Mapping[str, Any]) -> dict[str, Any]:
             continue
         is_group = name in GROUPS and name != "callbacks"
         common[name] = (
-            {key: item for key, item in value.items() if not may_vary(f"{name}.{key}")} if is_group else value
+            {key: item for key, item in value.items() if not may_vary(f"{name}.{key}")}
+            if is_group
+            else value
         )
-    return common | {"engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}}
+    return common | {
+        "engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}
+    }

@@ -1,4 +1,6 @@
-"""What a run measured epoch by epoch: to the loggers, to metrics.csv, to the terminal, and into checkpoints."""
+"""What a run measured epoch by epoch: to the loggers, to metrics.csv, to the terminal, and into
+checkpoints.
+"""
 
 import logging
 import time
@@ -22,10 +24,12 @@ WIDTH = 80
 
 
 class History:
-    """A trial's rows, one an epoch: `epoch` (from 1), `step` (optimizer steps), losses, accuracies, `lr`, `seconds`.
+    """A trial's rows, one an epoch: `epoch` (from 1), `step` (optimizer steps), losses, accuracies,
+    `lr`, `seconds`.
 
     Attributes:
-        spent: the trial's share of the seconds of all epochs, of which those of a stack have many trials.
+        spent: the trial's share of the seconds of all epochs, of which those of a stack have many
+            trials.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +44,9 @@ class History:
     def log(loggers: Sequence[Logger], row: Row) -> None:
         """Give an epoch's numbers to loggers, against optimizer steps."""
         for logger in loggers:
-            logger.log_metrics({name: row[name] for name in COLUMNS if name in row}, step=int(row["step"]))
+            logger.log_metrics(
+                {name: row[name] for name in COLUMNS if name in row}, step=int(row["step"])
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": [dict(row) for row in self.rows], "spent": self.spent}
@@ -59,8 +65,9 @@ class Recorded(Protocol):
 class Recorder(Checkpoint):
     """Adds a row an epoch to the history of every trial that has neither diverged nor ended.
 
-    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`, where the metrics
-    are logged. A single trial's rows go into its checkpoints, so that a resumed run's metrics.csv has every epoch once.
+    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`,
+    where the metrics are logged. A single trial's rows go into its checkpoints, so that a resumed
+    run's metrics.csv has every epoch once.
 
     Args:
         runs: of each trial, when the training begins.
@@ -109,7 +116,8 @@ class Recorder(Checkpoint):
 
 
 def line(rows: Sequence[Row], epochs: int) -> str:
-    """Return the rows of an epoch, one a trial, as the line that is printed at its end: the best of each metric.
+    """Return the rows of an epoch, one a trial, as the line that is printed at its end: the best of
+    each metric.
 
     It fits `WIDTH` columns: where it would not, it has no learning rate or time.
     """
@@ -121,10 +129,10 @@ def line(rows: Sequence[Row], epochs: int) -> str:
     }
     seconds, rate = f"{first['seconds']:4.1f} s", f"lr {first['lr']:.2g}" if len(rows) == 1 else ""
     of = f"best of {len(rows)}:" if len(rows) > 1 else ""
-    scores = [
-        f"{metric} {' val '.join(best[name] for name in (f'train/{metric}', f'val/{metric}') if name in best)}"
-        for metric in ("loss", "acc")
-    ]
+    scores = []
+    for metric in ("loss", "acc"):
+        there = (name for name in (f"train/{metric}", f"val/{metric}") if name in best)
+        scores.append(f"{metric} {' val '.join(best[name] for name in there)}")
     parts = [f"epoch {first['epoch']:{width}}/{epochs}", seconds, of, *scores, rate]
     for left_out in ((), (rate,), (rate, seconds)):
         text = "  ".join(part for part in parts if part and part not in left_out)

@@ -1,4 +1,6 @@
-"""Loggers, ended with their run: some have one run a process, which the next one's metrics would go into as well."""
+"""Loggers, ended with their run: some have one run a process, which the next one's metrics would go
+into as well.
+"""
 
 from collections.abc import Sequence
 

@@ -39,7 +39,11 @@ def read_rows(file: Path) -> list[Row]:
             try:
                 rows.append(_row(cells))
             except ValueError:
-                warn(file, Damaged(f"is damaged in line {reader.line_num}"), "the rows that can be read count")
+                warn(
+                    file,
+                    Damaged(f"is damaged in line {reader.line_num}"),
+                    "the rows that can be read count",
+                )
     except FileNotFoundError:
         pass
     except Damaged as problem:

@@ -43,9 +43,14 @@ def predict(classifier: Classifier, names: Sequence[str], images: Tensor) -> lis
 
 
 def summary_line(predictions: Sequence[Prediction]) -> str:
-    """Return labels and class names as numpy prints them: `[9 2 1] ['Ankle boot' 'Pullover' 'Trouser']`."""
+    """Return labels and class names as numpy prints them: `[9 2 1] ['Ankle boot' 'Pullover'
+    'Trouser']`.
+    """
     with np.printoptions(threshold=len(predictions) + 1, linewidth=10**6):
-        return f"{np.array([p.label for p in predictions])} {np.array([p.class_name for p in predictions])}"
+        return (
+            f"{np.array([p.label for p in predictions])} "
+            f"{np.array([p.class_name for p in predictions])}"
+        )
 
 
 def write(predictions: Sequence[Prediction], file: Path) -> None:
@@ -56,7 +61,10 @@ def write(predictions: Sequence[Prediction], file: Path) -> None:
     """
     rows = [asdict(prediction) for prediction in predictions]
     try:
-        with replaced(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            replaced(file) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
+        ):
             if file.suffix == ".json":
                 json.dump(rows, stream, indent=2)
                 return
@@ -64,4 +72,6 @@ def write(predictions: Sequence[Prediction], file: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise UserError(f"cannot write output={file}: {error.strerror}; choose another file") from error
+        raise UserError(
+            f"cannot write output={file}: {error.strerror}; choose another file"
+        ) from error

@@ -39,8 +39,12 @@ class EpochBar(ProgressBar):
             dynamic_ncols=True,
             disable=None if self._enabled else True,
         )
-        shown = {name.removeprefix("train/"): trainer.progress_bar_metrics.get(name) for name in METRICS}
-        self._bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items() if value is not None}, False)
+        shown = {
+            name.removeprefix("train/"): trainer.progress_bar_metrics.get(name) for name in METRICS
+        }
+        self._bar.set_postfix(
+            {name: f"{value:.4f}" for name, value in shown.items() if value is not None}, False
+        )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -52,6 +56,8 @@ class EpochBar(ProgressBar):
         assert self._bar is not None
         self._bar.close()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -14,9 +14,15 @@ def is_main_process() -> bool:
 
 
 def quiet() -> None:
-    """Keep Lightning's tips, hints and banners off the terminal (`hydra.verbose=trialstack` shows them)."""
-    lightning = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
-    if logging.getLogger().handlers:  # to which Lightning's messages go as well: once, and into train.log
+    """Keep Lightning's tips, hints and banners off the terminal (`hydra.verbose=trialstack` shows
+    them).
+    """
+    lightning = [
+        logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")
+    ]
+    if (
+        logging.getLogger().handlers
+    ):  # to which Lightning's messages go as well: once, and into train.log
         for logger in lightning:
             logger.handlers.clear()
             logger.propagate = True
@@ -24,14 +30,18 @@ def quiet() -> None:
         return
     for logger in lightning:
         logger.setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # somebody has asked for what it says
+    logging.getLogger("lightning.pytorch.profilers").setLevel(
+        logging.INFO
+    )  # somebody has asked for what it says
     if not is_main_process():
         logging.getLogger("trialstack").setLevel(logging.WARNING)
     for message in (
         "It is recommended to use `self.log",  # EpochMetrics has already synchronised what it logs
-        "The number of training batches",  # and reads it once an epoch, whatever log_every_n_steps is
+        # and reads it once an epoch, whatever log_every_n_steps is
+        "The number of training batches",
         "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
-        "Be aware that when using `ckpt_path`",  # a trial's callbacks are loaded from its own checkpoint
+        # a trial's callbacks are loaded from its own checkpoint
+        "Be aware that when using `ckpt_path`",
         "`training_step` returned `None`",
     ):
         warnings.filterwarnings("ignore", message=message)

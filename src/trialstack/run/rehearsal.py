@@ -1,7 +1,9 @@
-"""What classes of torch, of Lightning and of the user's own say to a config, asked before anything is written.
+"""What classes of torch, of Lightning and of the user's own say to a config, asked before anything
+is written.
 
-Each group is tried as it will be used: a key that its class does not take, a value that it refuses, a device that is
-not there. What needs the data, such as the shape of the images, is seen once that is read.
+Each group is tried as it will be used: a key that its class does not take, a value that it refuses,
+a device that is not there. What needs the data, such as the shape of the images, is seen once that
+is read.
 """
 
 import inspect
@@ -49,20 +51,29 @@ _RIGHT: set[str] = set()
 
 
 def _check_trainer(settings: Mapping[str, Any]) -> None:
-    check_read(settings, inspect.signature(Trainer).parameters, "trainer.", "lightning.Trainer does not take")
+    check_read(
+        settings,
+        inspect.signature(Trainer).parameters,
+        "trainer.",
+        "lightning.Trainer does not take",
+    )
     check_devices(settings["accelerator"], settings["devices"])
     arguments = dict(settings)
     duration = arguments.pop("max_time", None)
     try:
         Timer(duration)
         with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
-            Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+            Trainer(
+                **arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False
+            )
     except Exception as error:
         raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
 
 
 def _check_optimizer(settings: Mapping[str, Any]) -> None:
-    """Make one for a parameter, and a step with those whose steps are known to need no more than that."""
+    """Make one for a parameter, and a step with those whose steps are known to need no more than
+    that.
+    """
     cls = named_class("optimizer", settings, Optimizer)
     _check_arguments("optimizer", cls, settings, params=())
     parameter = nn.Parameter(torch.zeros(1, 1))
@@ -72,11 +83,15 @@ def _check_optimizer(settings: Mapping[str, Any]) -> None:
             parameter.grad = torch.zeros_like(parameter)
             optimizer.step()
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"optimizer: {settings['_target_']} cannot make a step: {_said(error)}") from error
+        raise UserError(
+            f"optimizer: {settings['_target_']} cannot make a step: {_said(error)}"
+        ) from error
 
 
 def _check_model(settings: Mapping[str, Any]) -> None:
-    _check_arguments("model", named_class("model", settings, nn.Module), settings, image_shape=(), num_classes=0)
+    _check_arguments(
+        "model", named_class("model", settings, nn.Module), settings, image_shape=(), num_classes=0
+    )
 
 
 def _check_data(settings: Mapping[str, Any]) -> None:
@@ -84,7 +99,8 @@ def _check_data(settings: Mapping[str, Any]) -> None:
     missing = [name for name in ("dataset", "class_names") if not hasattr(cls, name)]
     if cls.read is ImageDataModule.read or missing:
         raise UserError(
-            f"data._target_ must name a dataset with {', '.join(missing) or 'read'}, got {settings['_target_']}; try "
+            f"data._target_ must name a dataset with {', '.join(missing) or 'read'}, got "
+            f"{settings['_target_']}; try "
             "data=digits"
         )
     _check_arguments("data", cls, settings, seed=0)
@@ -94,13 +110,17 @@ def _check_data(settings: Mapping[str, Any]) -> None:
 
 def _check_callbacks(parts: Mapping[str, Mapping[str, Any]]) -> None:
     for name, settings in parts.items():
-        _check_arguments(f"callbacks.{name}", named_class(f"callbacks.{name}", settings, Callback), settings)
+        _check_arguments(
+            f"callbacks.{name}", named_class(f"callbacks.{name}", settings, Callback), settings
+        )
 
 
 def _check_loggers(parts: Mapping[str, Mapping[str, Any]]) -> None:
     """Only what they take: some begin to write, or to talk to a server, when they are made."""
     for name, settings in parts.items():
-        _check_arguments(f"logger.{name}", named_class(f"logger.{name}", settings, Logger), settings)
+        _check_arguments(
+            f"logger.{name}", named_class(f"logger.{name}", settings, Logger), settings
+        )
 
 
 def _check_arguments(group: str, cls: type[Any], settings: Mapping[str, Any], **given: Any) -> None:

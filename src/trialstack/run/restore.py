@@ -25,7 +25,8 @@ def load_classifier(checkpoint: Path) -> Classifier:
         classifier.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         raise UserError(
-            f"the weights in {checkpoint} do not fit {content['hyper_parameters']['model'].get('_target_')}: "
+            f"the weights in {checkpoint} do not fit "
+            f"{content['hyper_parameters']['model'].get('_target_')}: "
             "the model's code has changed; restore it, or train anew"
         ) from error
     return classifier.eval()

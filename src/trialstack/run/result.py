@@ -33,9 +33,10 @@ class Result:
         engine: that trained it.
         stack_size: how many trials trained together.
         parameters: of the network.
-        seconds: of the last session, of the whole stack: `startup` (imports and composition), `data`, `training`,
-            `validation`, `logging`, `checkpoints`, `test`, `total`; `fit` is Trainer.fit with what is in it of these,
-            `earlier` the trial's own share of the epochs of sessions before.
+        seconds: of the last session, of the whole stack: `startup` (imports and composition),
+            `data`, `training`, `validation`, `logging`, `checkpoints`, `test`, `total`; `fit` is
+            Trainer.fit with what is in it of these, `earlier` the trial's own share of the epochs
+            of sessions before.
         versions: of Python and the packages that matter.
         device: that trained it.
         git: commit of the working directory, with `-dirty` where it had changes.
@@ -61,9 +62,14 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> "Result | None":
-        """Return the result in a run folder, or None if there is none, or one that is damaged, which is said."""
+        """Return the result in a run folder, or None if there is none, or one that is damaged,
+        which is said.
+        """
         file = folder / layout.RESULT
-        types = {item.name: item.type for item in fields(cls)} | {"status": str, "metrics": dict[str, float | None]}
+        types = {item.name: item.type for item in fields(cls)} | {
+            "status": str,
+            "metrics": dict[str, float | None],
+        }
         try:
             values = json_fields(file, types, _MOST)
             if values.get("status") not in list(Status):
@@ -76,22 +82,38 @@ class Result:
             warn(file, problem, "the trial counts as without it")
             return None
         values["status"] = Status(values["status"])
-        values["metrics"] = {name: x for name, x in values.get("metrics", {}).items() if x is not None}
+        values["metrics"] = {
+            name: x for name, x in values.get("metrics", {}).items() if x is not None
+        }
         return cls(**values)
 
     def write(self, folder: Path) -> None:
         """Write `result.json`, which stays valid JSON: a number that is not finite becomes null."""
         values = asdict(self)
-        values["metrics"] = {name: x if math.isfinite(x) else None for name, x in self.metrics.items()}
+        values["metrics"] = {
+            name: x if math.isfinite(x) else None for name, x in self.metrics.items()
+        }
         with replaced(folder / layout.RESULT) as temporary:
-            temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            )
 
 
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that matter."""
-    packages = ("trialstack", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    packages = (
+        "trialstack",
+        "torch",
+        "torchvision",
+        "lightning",
+        "torchmetrics",
+        "hydra-core",
+        "numpy",
+    )
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }
 
 
 @cache
@@ -99,6 +121,8 @@ def git_commit() -> str | None:
     """Return the working directory's commit, or None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -71,7 +71,8 @@ class Run:
         """Load what there is to go on from, and tell whether there is anything left to do.
 
         Raises:
-            UserError: the checkpoint is damaged or not ours, or has more epochs than `trainer.max_epochs`.
+            UserError: the checkpoint is damaged or not ours, or has more epochs than
+                `trainer.max_epochs`.
         """
         if not self.trial.resume:
             return True
@@ -83,7 +84,9 @@ class Run:
         saved = read_config(self.folder)
         changed = saved.trainer != self.config["trainer"]
         if result is not None and result.status == Status.COMPLETED and not changed:
-            log.info("%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder))
+            log.info(
+                "%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder)
+            )
             self.result = result
             return False
         if changed:
@@ -92,8 +95,11 @@ class Run:
             write_config(self.folder, saved)
         return True
 
-    def go_on(self, checkpoint: dict[str, Any], stack: StackFile | None = None, position: int = 0) -> None:
-        """Take what there is from `checkpoint`: at once, so that result.json has it, however soon this ends.
+    def go_on(
+        self, checkpoint: dict[str, Any], stack: StackFile | None = None, position: int = 0
+    ) -> None:
+        """Take what there is from `checkpoint`: at once, so that result.json has it, however soon
+        this ends.
 
         Args:
             checkpoint: the run's, or what a stack's checkpoint has of it besides weights.
@@ -108,13 +114,17 @@ class Run:
         self.best.load_state_dict(checkpoint["callbacks"]["BestAndLast"])
         self.ended = checkpoint["callbacks"]["BestAndLast"]["ended"]
         for callback in self.callbacks:
-            if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint["callbacks"]:
+            if (
+                isinstance(callback, EarlyStopping)
+                and callback.state_key in checkpoint["callbacks"]
+            ):
                 callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
         self._earlier = self.history.spent
         max_epochs = self.config["trainer"]["max_epochs"]
         if self.epochs > max_epochs:
             raise UserError(
-                f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has finished), got {max_epochs}"
+                f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has "
+                f"finished), got {max_epochs}"
             )
 
     def forget_evaluation(self) -> None:
@@ -146,13 +156,17 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the checkpoint is of the last epoch: the run was killed before it had its result."""
+        """Whether the checkpoint is of the last epoch: the run was killed before it had its
+        result.
+        """
         return self.ended is not None or self.epochs == self.config["trainer"]["max_epochs"]
 
     def open_loggers(self) -> None:
-        """Make the config's loggers, and give them the epochs that are there; `fast_dev_run` has none, as in Lightning.
+        """Make the config's loggers, and give them the epochs that are there; `fast_dev_run` has
+        none, as in Lightning.
 
-        They begin anew: whatever an earlier process wrote before it was killed, curves have each epoch once.
+        They begin anew: whatever an earlier process wrote before it was killed, curves have each
+        epoch once.
         """
         if self.config["trainer"].get("fast_dev_run"):
             return
@@ -182,18 +196,25 @@ class Run:
         elif self.result.reason is not None:
             log.info(self.result.reason)
         with self.account.measure("test"):
-            test = evaluate(best, data.test_samples) if best is not None and self.config["test"] else None
+            test = (
+                evaluate(best, data.test_samples)
+                if best is not None and self.config["test"]
+                else None
+            )
         rows, images = self.history.rows, data.test_samples.images
         if test is not None:
             self.tested = {"test/loss": test.loss, "test/acc": test.accuracy}
         with self.account.measure("logging"):
             step = int(rows[-1]["step"]) if rows else 0
-            tensorboard.conclude(self.loggers, step, self.tested, self.result.status == Status.COMPLETED)
+            tensorboard.conclude(
+                self.loggers, step, self.tested, self.result.status == Status.COMPLETED
+            )
             if best is not None and pictures:
                 tensorboard.add_pictures(self.loggers, best, test, images, step)
             if rows and pictures:
                 figures.save(
-                    figures.history_figure(rows, self.best.epoch, self.folder.name), self.folder / layout.CURVES
+                    figures.history_figure(rows, self.best.epoch, self.folder.name),
+                    self.folder / layout.CURVES,
                 )
                 log.info("\n%s\n", tables.results_table(rows, self.best.epoch, test))
             elif test is not None:
@@ -208,7 +229,9 @@ class Run:
             loggers.end(ending, status)
 
     def best_classifier(self) -> Classifier | None:
-        """Return the classifier with the best weights that there are; None if no epoch was finished."""
+        """Return the classifier with the best weights that there are; None if no epoch was
+        finished.
+        """
         for checkpoint in (self.best.best, self.best.last):
             if checkpoint.exists():
                 return load_classifier(checkpoint)

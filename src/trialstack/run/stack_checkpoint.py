@@ -1,8 +1,10 @@
-"""The checkpoint of several trials while they train as a stack: one file, split into theirs when it ends.
+"""The checkpoint of several trials while they train as a stack: one file, split into theirs when it
+ends.
 
-A large stack would otherwise write hundreds of files an epoch. The file is in the first trial's folder; the others have
-a link to it, so that each of them can be resumed alone. It stays until every trial has its result: whatever a process
-that is killed leaves half done is done again from it.
+A large stack would otherwise write hundreds of files an epoch. The file is in the first trial's
+folder; the others have a link to it, so that each of them can be resumed alone. It stays until
+every trial has its result: whatever a process that is killed leaves half done is done again from
+it.
 """
 
 import logging
@@ -32,7 +34,9 @@ from trialstack.run.timing import Account
 log = logging.getLogger(__name__)
 
 PAUSE = 20
-"""How much longer than a checkpoint took there is none: a large stack spends 5% of its time on them."""
+"""How much longer than a checkpoint took there is none: a large stack spends 5% of its time on
+them.
+"""
 
 
 class Kept(Protocol):
@@ -46,7 +50,8 @@ class Kept(Protocol):
 
 
 class StackCheckpoint(Checkpoint):
-    """Writes `stack.ckpt` into the first trial's folder at the end of an epoch, of every epoch if that takes no time.
+    """Writes `stack.ckpt` into the first trial's folder at the end of an epoch, of every epoch if
+    that takes no time.
 
     Args:
         runs: of the trials.
@@ -69,7 +74,9 @@ class StackCheckpoint(Checkpoint):
         self._next = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the links before there is a file: a trial without one would not go on with the others."""
+        """Make the links before there is a file: a trial without one would not go on with the
+        others.
+        """
         assert isinstance(pl_module, StackedClassifier)
         pl_module.diverged.update(self.diverged)
         self.diverged = pl_module.diverged
@@ -85,15 +92,22 @@ class StackCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
-        self._last = early_end(trainer) is not None or trainer.current_epoch + 1 == trainer.max_epochs
+        self._last = (
+            early_end(trainer) is not None or trainer.current_epoch + 1 == trainer.max_epochs
+        )
         with self.account.measure("checkpoints"):
-            for index, (run, measured) in enumerate(zip(self.runs, pl_module.measured, strict=True)):
+            for index, (run, measured) in enumerate(
+                zip(self.runs, pl_module.measured, strict=True)
+            ):
                 if index in self.diverged or index in self.ended:
                     continue
                 if run.best.improves(measured, trainer.current_epoch + 1):
                     self.best[index] = _header(trainer) | pl_module.weights(index)
                 if index in pl_module.ended and not self._last:
-                    loops = {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "lr_schedulers": []}
+                    loops = {
+                        "loops": {"fit_loop": trainer.fit_loop.state_dict()},
+                        "lr_schedulers": [],
+                    }
                     own = pl_module.state(index) | {"callbacks": _callbacks(run)}
                     self.ended[index] = _header(trainer) | loops | own
             began = time.monotonic()
@@ -117,10 +131,14 @@ class StackCheckpoint(Checkpoint):
         return "StackCheckpoint"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.diverged, self.ended = (state_dict[name] for name in ("best", "diverged", "ended"))
+        self.best, self.diverged, self.ended = (
+            state_dict[name] for name in ("best", "diverged", "ended")
+        )
 
     def finish(self, ended: bool) -> None:
-        """Give every trial its `best.ckpt` and, if the stack has ended, its `last.ckpt` of the stack's checkpoint."""
+        """Give every trial its `best.ckpt` and, if the stack has ended, its `last.ckpt` of the
+        stack's checkpoint.
+        """
         with self.account.measure("checkpoints"):
             stack = StackFile.of(self.runs[0].folder) if ended else None
             if stack is not None:
@@ -157,20 +175,38 @@ class StackFile:
     def of(cls, folder: Path) -> "StackFile | None":
         """Return the stack in which the trial in `folder` was stopped, None if there is none.
 
-        A file that is damaged, or is not of a stack of this trial, is said to be that and is not there any more.
+        A file that is damaged, or is not of a stack of this trial, is said to be that and is not
+        there any more.
         """
         own = _file(folder)
         file = _target(own) if own.is_symlink() else own
         if not own.exists():
             return None
         try:
-            if file is None or file.is_symlink() or not file.is_file() or not _are_together(folder, file.parent.parent):
+            if (
+                file is None
+                or file.is_symlink()
+                or not file.is_file()
+                or not _are_together(folder, file.parent.parent)
+            ):
                 raise ValueError("it is no file of its stack")
             stack = cls._read(file)
             if folder.resolve() not in [member.resolve() for member in stack.members.values()]:
                 raise ValueError("the stack has other trials")
-        except (UserError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-            log.warning("%s cannot be used (%s); the trial goes on without it", own, reason(error).partition(";")[0])
+        except (
+            UserError,
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            IndexError,
+            RecursionError,
+        ) as error:
+            log.warning(
+                "%s cannot be used (%s); the trial goes on without it",
+                own,
+                reason(error).partition(";")[0],
+            )
             own.unlink()
             return None
         return stack
@@ -188,10 +224,15 @@ class StackFile:
         }
         kept = {"epoch": int(content["epoch"]), "engine": "stacked"}
         checkpoints = [kept | {"callbacks": callbacks} for callbacks in stack["callbacks"]]
-        return cls(file, len(folders), members, bool(stack["last"]), dict(stack["diverged"]), checkpoints)
+        return cls(
+            file, len(folders), members, bool(stack["last"]), dict(stack["diverged"]), checkpoints
+        )
 
-    def split(self, best: Sequence[dict[str, Any] | None] | None = None, diverged: Collection[int] = ()) -> None:
-        """Write the `last.ckpt` and `best.ckpt` of its trials; one that has diverged has the latter only.
+    def split(
+        self, best: Sequence[dict[str, Any] | None] | None = None, diverged: Collection[int] = ()
+    ) -> None:
+        """Write the `last.ckpt` and `best.ckpt` of its trials; one that has diverged has the latter
+        only.
 
         Args:
             best: what is in `best.ckpt`, by position; None for what the file has.
@@ -205,7 +246,9 @@ class StackFile:
             callbacks, state = stack["callbacks"][position], best[position]
             last_file, best_file = (folder / file for file in (layout.LAST, layout.BEST))
             goes_on = position not in self.diverged and position not in diverged
-            last = stack["ended"].get(position) or content | states[position] | {"callbacks": callbacks | timers}
+            last = stack["ended"].get(position) or content | states[position] | {
+                "callbacks": callbacks | timers
+            }
             if goes_on:
                 write(last, last_file)
             if goes_on and callbacks["BestAndLast"]["best_epoch"] == last["epoch"] + 1:
@@ -221,7 +264,9 @@ class StackFile:
 
 
 def remove_if_done(folder: Path) -> None:
-    """Remove the checkpoint of the stack of the trial in `folder` if each of its trials has a result."""
+    """Remove the checkpoint of the stack of the trial in `folder` if each of its trials has a
+    result.
+    """
     stack = StackFile.of(folder)
     if stack is None:
         remove_links([folder])

@@ -17,9 +17,18 @@ from trialstack.run.metrics_csv import Row
 WIDTH = 100
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, footer: str = "") -> str:
-    """Return a table as text: the first column to the left, the others to the right, the footer below."""
-    drawn = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    footer: str = "",
+) -> str:
+    """Return a table as text: the first column to the left, the others to the right, the footer
+    below.
+    """
+    drawn = Table(
+        title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for number, name in enumerate(columns):
         drawn.add_column(name, justify="right" if number else "left")
     for row in rows:
@@ -34,21 +43,29 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
 def paragraph(title: str, parts: Sequence[str]) -> str:
     """Return a title and what follows it, in lines of 80 columns that break between the parts."""
     whole = [part.replace(" ", "\xa0") for part in (title, *parts)]
-    lines = textwrap.fill(" ".join(whole), 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.fill(
+        " ".join(whole), 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
     return lines.replace("\xa0", " ")
 
 
 def model_summary(classifier: Classifier) -> str:
-    """Return layers, output shapes (B is the minibatch) and parameters of a classifier's `network`, as Keras does."""
+    """Return layers, output shapes (B is the minibatch) and parameters of a classifier's `network`,
+    as Keras does.
+    """
     summary = ModelSummary(classifier, max_depth=-1)
-    leaves = {name for name, module in classifier.network.named_modules() if not list(module.children())}
+    leaves = {
+        name for name, module in classifier.network.named_modules() if not list(module.children())
+    }
     rows = []
     columns = (summary.layer_names, summary.layer_types, summary.out_sizes, summary.param_nums)
     for name, kind, shape, parameters in zip(*columns, strict=True):
         prefix, _, layer = name.partition(".")
         if prefix == "network" and layer in leaves:
             rows.append([f"{layer} ({kind})" if layer else kind, _shape(shape), f"{parameters:,}"])
-    footer = f"Parameters: {summary.total_parameters:,}, trainable: {summary.trainable_parameters:,}"
+    footer = (
+        f"Parameters: {summary.total_parameters:,}, trainable: {summary.trainable_parameters:,}"
+    )
     return table(["Layer", "Output shape", "Parameters"], rows, "Model", footer)
 
 
@@ -60,14 +77,23 @@ def results_table(rows: Sequence[Row], best_epoch: int | None, test: Evaluation 
     """Return loss and accuracy of the last and the best epoch, and of the best on the test set."""
     shown = {f"last epoch ({rows[-1]['epoch']:.0f})": rows[-1]} if rows else {}
     if best_epoch is not None:
-        shown[f"best epoch ({best_epoch})"] = next(row for row in rows if row["epoch"] == best_epoch)
+        shown[f"best epoch ({best_epoch})"] = next(
+            row for row in rows if row["epoch"] == best_epoch
+        )
     body = [
-        [name, *(_number(row.get(key)) for key in ("train/loss", "train/acc", "val/loss", "val/acc")), "", ""]
+        [
+            name,
+            *(_number(row.get(key)) for key in ("train/loss", "train/acc", "val/loss", "val/acc")),
+            "",
+            "",
+        ]
         for name, row in shown.items()
     ]
     if test is not None and body:
         body[-1][-2:] = [_number(test.loss), _number(test.accuracy)]
-    return table(["Results", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"], body)
+    return table(
+        ["Results", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"], body
+    )
 
 
 def _number(value: float | None) -> str:
@@ -79,7 +105,10 @@ def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str
     support = evaluation.confusion.sum(1)
     numbers = zip(class_names, evaluation.precision, evaluation.recall, support, strict=True)
     rows = [[name, f"{p:.4f}", f"{r:.4f}", str(int(n))] for name, p, r, n in numbers]
-    overall = f"loss {evaluation.loss:.4f}, accuracy {evaluation.accuracy:.4f}, {len(evaluation.labels):,} samples"
+    overall = (
+        f"loss {evaluation.loss:.4f}, accuracy {evaluation.accuracy:.4f}, "
+        f"{len(evaluation.labels):,} samples"
+    )
     classes = table(["Class", "Precision", "Recall", "Samples"], rows, footer=overall)
     matrix = [
         [f"{label} {name}", *(str(int(count)) if count else "." for count in counts)]

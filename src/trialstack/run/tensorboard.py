@@ -13,7 +13,11 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2 as hp  # `api` needs TensorFlow
 from tensorboard.plugins.hparams.api_pb2 import Status
-from tensorboard.plugins.hparams.metadata import NULL_TENSOR, SESSION_END_INFO_TAG, create_summary_metadata
+from tensorboard.plugins.hparams.metadata import (
+    NULL_TENSOR,
+    SESSION_END_INFO_TAG,
+    create_summary_metadata,
+)
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 
 from trialstack.core.identity import content, shown
@@ -25,18 +29,24 @@ log = logging.getLogger(__name__)
 
 
 def describe(
-    loggers: Sequence[Logger], classifier: Classifier | None, config: Mapping[str, Any], config_yaml: str
+    loggers: Sequence[Logger],
+    classifier: Classifier | None,
+    config: Mapping[str, Any],
+    config_yaml: str,
 ) -> None:
     """Write the hyperparameters, the config as text and, of `classifier`, the model's graph.
 
-    Hyperparameters have the names that they have on the command line and on leaderboards. A summary that lists an
-    experiment's names is left out: TensorBoard would take one run's for all, and blank what others have beside it.
+    Hyperparameters have the names that they have on the command line and on leaderboards. A summary
+    that lists an experiment's names is left out: TensorBoard would take one run's for all, and
+    blank what others have beside it.
     """
     hyperparameters = {key: _plain(value) for key, value in content(config).items()}
     for logger in loggers:
         logger.log_hyperparams(hyperparameters)
     for writer in _writers(loggers):
-        writer._get_file_writer().add_summary(hp.hparams_pb(hyperparameters, trial_id=""))  # known by its folder
+        writer._get_file_writer().add_summary(
+            hp.hparams_pb(hyperparameters, trial_id="")
+        )  # known by its folder
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
         if classifier is None:
             continue
@@ -44,21 +54,29 @@ def describe(
         assert isinstance(example, torch.Tensor)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, and still how TensorBoard gets graphs
+                warnings.simplefilter(
+                    "ignore"
+                )  # torch.jit.trace is deprecated, and still how TensorBoard gets graphs
                 writer.add_graph(classifier.network, example)
         except Exception as error:  # a network that cannot be traced trains all the same
             log.warning("TensorBoard gets no graph of this model: %s", str(error).splitlines()[0])
 
 
 def begin_anew(loggers: Sequence[Logger], folder: Path) -> None:
-    """Remove the events that TensorBoard loggers have in a run's folder; elsewhere they may be others'."""
+    """Remove the events that TensorBoard loggers have in a run's folder; elsewhere they may be
+    others'.
+    """
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger) and Path(logger.log_dir).resolve().is_relative_to(folder.resolve()):
+        if isinstance(logger, TensorBoardLogger) and Path(logger.log_dir).resolve().is_relative_to(
+            folder.resolve()
+        ):
             for file in Path(logger.log_dir).glob("events.out.tfevents.*"):
                 file.unlink()
 
 
-def conclude(loggers: Sequence[Logger], step: int, tested: Mapping[str, float], completed: bool) -> None:
+def conclude(
+    loggers: Sequence[Logger], step: int, tested: Mapping[str, float], completed: bool
+) -> None:
     """Write the metrics of the test set, and how the run ended.
 
     Args:
@@ -71,19 +89,30 @@ def conclude(loggers: Sequence[Logger], step: int, tested: Mapping[str, float], 
         if tested:
             logger.log_metrics(dict(tested), step=step)
     for writer in _writers(loggers):
-        writer._get_file_writer().add_summary(_end(Status.STATUS_SUCCESS if completed else Status.STATUS_FAILURE))
+        writer._get_file_writer().add_summary(
+            _end(Status.STATUS_SUCCESS if completed else Status.STATUS_FAILURE)
+        )
 
 
 def _end(status: int) -> Summary:
-    info = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+    info = HParamsPluginData(
+        session_end_info=SessionEndInfo(status=status, end_time_secs=time.time())
+    )
     described = create_summary_metadata(info)
-    return Summary(value=[Summary.Value(tag=SESSION_END_INFO_TAG, metadata=described, tensor=NULL_TENSOR)])
+    return Summary(
+        value=[Summary.Value(tag=SESSION_END_INFO_TAG, metadata=described, tensor=NULL_TENSOR)]
+    )
 
 
 def add_pictures(
-    loggers: Sequence[Logger], classifier: Classifier, test: Evaluation | None, test_images: torch.Tensor, step: int
+    loggers: Sequence[Logger],
+    classifier: Classifier,
+    test: Evaluation | None,
+    test_images: torch.Tensor,
+    step: int,
 ) -> None:
-    """Add pictures of first-layer weights and of the test, under a name that TensorBoard sorts behind the metrics.
+    """Add pictures of first-layer weights and of the test, under a name that TensorBoard sorts
+    behind the metrics.
 
     Args:
         loggers: the run's.
@@ -93,15 +122,23 @@ def add_pictures(
         step: optimizer steps of the run.
     """
     names = classifier.spec.class_names
-    first = next((p.detach().cpu() for p in classifier.network.parameters() if p.dim() > 1), torch.empty(0))
+    first = next(
+        (p.detach().cpu() for p in classifier.network.parameters() if p.dim() > 1), torch.empty(0)
+    )
     images = weight_images(first, classifier.spec.shape)
     for writer in _writers(loggers):
         if images is not None:
-            writer.add_image("visuals/first layer weights", torchvision.utils.make_grid(images, nrow=10), step)
+            writer.add_image(
+                "visuals/first layer weights", torchvision.utils.make_grid(images, nrow=10), step
+            )
         if test is not None:
             to_show = classifier.spec.to_unit(test_images.cpu())
-            writer.add_figure("visuals/confusion matrix", confusion_figure(test.confusion, names), step)
-            writer.add_figure("visuals/most confident mistakes", mistakes_figure(test, to_show, names), step)
+            writer.add_figure(
+                "visuals/confusion matrix", confusion_figure(test.confusion, names), step
+            )
+            writer.add_figure(
+                "visuals/most confident mistakes", mistakes_figure(test, to_show, names), step
+            )
 
 
 def _plain(item: Any) -> Any:

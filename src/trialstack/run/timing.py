@@ -12,7 +12,10 @@ PARTS = ("startup", "data", "training", "validation", "logging", "checkpoints", 
 
 
 class Account(Callback):
-    """Adds up seconds by part. As a callback it measures what Lightning does: `training` and `validation`."""
+    """Adds up seconds by part.
+
+    As a callback it measures what Lightning does: `training` and `validation`.
+    """
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(PARTS, 0.0)
@@ -28,7 +31,9 @@ class Account(Callback):
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
 
     def describe(self, total: float) -> str | None:
-        """Return where `total` seconds went, if more than a quarter of them went elsewhere than training."""
+        """Return where `total` seconds went, if more than a quarter of them went elsewhere than
+        training.
+        """
         if self.seconds["training"] >= 0.75 * total:
             return None
         shown = {part: self.seconds[part] for part in PARTS}

@@ -34,8 +34,8 @@ def train(
 ) -> list[Result]:
     """Train trials, those that differ in numbers only as one stack, and leave a run folder each.
 
-    A trial of several that cannot be made of its config, or does not fit into the memory by itself, has the status
-    `failed`, and the others train.
+    A trial of several that cannot be made of its config, or does not fit into the memory by itself,
+    has the status `failed`, and the others train.
 
     Args:
         trials: each with a folder of its own.
@@ -54,7 +54,11 @@ def train(
         for folder in dict.fromkeys(map(lock_folder, (trial.folder for trial in trials))):
             locks.enter_context(locked(folder) if is_main_process() else nullcontext())
         for trial in trials if is_main_process() else ():
-            for part in (trial.folder, trial.folder / layout.HYDRA, trial.folder / layout.CHECKPOINTS):
+            for part in (
+                trial.folder,
+                trial.folder / layout.HYDRA,
+                trial.folder / layout.CHECKPOINTS,
+            ):
                 remove_parts(part)
         locks.enter_context(_denormals_flushed())
         cores = locks.enter_context(waiting_by_load(LOAD))
@@ -79,8 +83,13 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
         if stack is None:
             continue
         folders = {position: os.path.realpath(folder) for position, folder in stack.members.items()}
-        together = {position: resumed[folder] for position, folder in folders.items() if folder in resumed}
-        whole = len(together) == stack.size and len(plan([other.config for other in together.values()])) == 1
+        together = {
+            position: resumed[folder] for position, folder in folders.items() if folder in resumed
+        }
+        whole = (
+            len(together) == stack.size
+            and len(plan([other.config for other in together.values()])) == 1
+        )
         if whole or stack.last:
             for position, other in together.items():
                 other.go_on(stack.checkpoints[position], stack, position)
@@ -101,7 +110,8 @@ def _fit(
     cores: Cores,
     alone: bool,
 ) -> list[list[Trial]]:
-    """Train what fits into the memory, and return what is left: what did not fit, as two halves if it was all.
+    """Train what fits into the memory, and return what is left: what did not fit, as two halves if
+    it was all.
 
     Args:
         runs: train together.
@@ -123,22 +133,31 @@ def _fit(
         for observer in observers:  # which Lightning has given the module's own methods
             for name in ("log", "log_dict"):
                 vars(observer).pop(name, None)
-    return [[replace(run.trial, began=time.perf_counter()) for run in part] for part in (fit.left, *halves) if part]
+    return [
+        [replace(run.trial, began=time.perf_counter()) for run in part]
+        for part in (fit.left, *halves)
+        if part
+    ]
 
 
 def _halves(runs: list[Run], error: Exception) -> list[list[Run]]:
-    """What is to be trained in the place of a stack that did not fit into the memory; one trial has failed."""
+    """What is to be trained in the place of a stack that did not fit into the memory; one trial has
+    failed.
+    """
     if len(runs) == 1:
         with runs[0].trial.logged():
             log.error("failed: the trial does not fit into the memory", exc_info=error)
         return []
-    log.warning("%d trials did not fit into the memory as one stack; two stacks of half as many", len(runs))
+    log.warning(
+        "%d trials did not fit into the memory as one stack; two stacks of half as many", len(runs)
+    )
     return [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
 
 
 @contextmanager
 def _denormals_flushed() -> Iterator[None]:
-    """Have CPUs take numbers below 1e-38 for 0: where pixels are dark, momentum decays to them, and they are slow.
+    """Have CPUs take numbers below 1e-38 for 0: where pixels are dark, momentum decays to them, and
+    they are slow.
 
     Threads that torch has started before keep their mode.
     """

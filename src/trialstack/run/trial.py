@@ -19,7 +19,14 @@ from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
 from trialstack.core.rules import TOP_KEYS, check, check_folder, resolved
 from trialstack.core.schedules import SCHEDULES
-from trialstack.run.folder import holds_run, lock_folder, read_config, refuse_links, refuse_others, write_config
+from trialstack.run.folder import (
+    holds_run,
+    lock_folder,
+    read_config,
+    refuse_links,
+    refuse_others,
+    write_config,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Trial:
         config: the composed config, resolved, as plain values.
         folder: the run folder.
         overrides: what the command line changed, for the record.
-        changes: what the config has other than the defaults, as overrides; None where only `overrides` are known.
+        changes: what the config has other than the defaults, as overrides; None where only
+            `overrides` are known.
         resume: go on from `checkpoints/last.ckpt`, if it is there.
         began: reading of `time.perf_counter` from which the trial's start-up counts.
         logged: has what concerns this trial alone go to its log, while several train.
@@ -46,7 +54,8 @@ class Trial:
 
 
 def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
-    """Return the trial that `python train.py OVERRIDES` would train, to be written to a new `folder`.
+    """Return the trial that `python train.py OVERRIDES` would train, to be written to a new
+    `folder`.
 
     Args:
         overrides: as on the command line.
@@ -58,14 +67,17 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     """
     if not (conf / "train.yaml").is_file():
         raise UserError(
-            f"{conf / 'train.yaml'} does not exist: configs are looked for in the working folder; run in a clone of "
+            f"{conf / 'train.yaml'} does not exist: configs are looked for in the working folder; "
+            "run in a clone of "
             "trialstack, or pass compose_trial(..., conf=Path(FOLDER)), its conf/"
         )
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides])
     values = _checked(config, folder)
     if holds_run(folder):
-        raise UserError(f"{folder} already holds a run; resume_trial continues it, another folder starts anew")
+        raise UserError(
+            f"{folder} already holds a run; resume_trial continues it, another folder starts anew"
+        )
     refuse_others(folder)
     write_config(folder, config, overrides)
     return Trial(values, folder, tuple(overrides))
@@ -83,7 +95,8 @@ def resume_trial(folder: Path) -> Trial:
 
 
 def composed_trial(config: DictConfig) -> Trial:
-    """Return the trial of a config that Hydra just composed; with `resume`, that of the folder to go on in.
+    """Return the trial of a config that Hydra just composed; with `resume`, that of the folder to
+    go on in.
 
     Raises:
         UserError: a value breaks its rule, or the trial to resume cannot be continued like this.
@@ -121,22 +134,29 @@ def check_in_sweep(values: Mapping[str, Any]) -> None:
         UserError: a value breaks its rule.
     """
     if values["resume"] is not None:
-        raise UserError(f"resume={values['resume']} continues one run, got -m; leave out -m, or use sweep=NAME")
+        raise UserError(
+            f"resume={values['resume']} continues one run, got -m; leave out -m, or use sweep=NAME"
+        )
     devices = values["trainer"]["devices"]
     if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise UserError(
-            f"trainer.devices=1 must hold in a sweep, got {devices}: several processes cannot be started within -m; "
+            f"trainer.devices=1 must hold in a sweep, got {devices}: several processes cannot be "
+            "started within -m; "
             "run such trials one by one"
         )
 
 
 def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """The values of a config whose trial writes to `folder`, once all that can be checked before the data is right."""
+    """The values of a config whose trial writes to `folder`, once all that can be checked before
+    the data is right.
+    """
     check_folder(config)
     config = config.copy()
     config.folder = str(folder)
     values = resolved(config)
-    if resume:  # what is not read was for the command that began the run, in `hydra.run.dir` for example
+    if (
+        resume
+    ):  # what is not read was for the command that began the run, in `hydra.run.dir` for example
         values = {key: value for key, value in values.items() if key in TOP_KEYS}
     check(values)
     from trialstack.run.rehearsal import rehearse  # torch, from here on
@@ -160,7 +180,9 @@ def _overrides(folder: Path) -> tuple[str, ...]:
 
 
 def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
-    """The config and overrides of the run in `config.resume`, with what the command line says of the trainer."""
+    """The config and overrides of the run in `config.resume`, with what the command line says of
+    the trainer.
+    """
     folder = Path(str(config.resume))
     saved = read_config(folder)
     before = _overrides(folder)
@@ -172,13 +194,19 @@ def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig
     epochs = before_trainer.max_epochs
     if saved.trainer != before_trainer and lock_folder(folder) != folder:
         raise UserError(
-            f"resume={config.resume} goes on with a trial of a sweep, which is known by its config, got another "
+            f"resume={config.resume} goes on with a trial of a sweep, which is known by its "
+            "config, got another "
             "trainer.*; leave it out, and sweep with that instead"
         )
-    if saved.trainer.max_epochs != epochs and getattr(SCHEDULES.get(saved.schedule.name), "laid_out", False):
+    if saved.trainer.max_epochs != epochs and getattr(
+        SCHEDULES.get(saved.schedule.name), "laid_out", False
+    ):
         raise UserError(
             f"schedule={saved.schedule.name} is laid out for trainer.max_epochs={epochs}, got "
             f"{saved.trainer.max_epochs}; leave it out, or start a new run"
         )
     saved.resume = config.resume
-    return saved, (*before, *(override for override in overrides if not override.startswith("resume=")))
+    return saved, (
+        *before,
+        *(override for override in overrides if not override.startswith("resume=")),
+    )

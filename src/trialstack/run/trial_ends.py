@@ -19,10 +19,12 @@ class Ending(Protocol):
 
 
 class TrialEnds(Checkpoint):
-    """Ends a trial when its own EarlyStopping does, or the training of all; and the training with its last trial.
+    """Ends a trial when its own EarlyStopping does, or the training of all; and the training with
+    its last trial.
 
-    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`. It follows the
-    Recorder, so that the epoch in which a trial ends is its last row, and comes before what writes checkpoints.
+    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`. It
+    follows the Recorder, so that the epoch in which a trial ends is its last row, and comes before
+    what writes checkpoints.
 
     Args:
         runs: of the trials; `ended` is set to the reason.
@@ -41,13 +43,17 @@ class TrialEnds(Checkpoint):
         assert isinstance(pl_module, StackedClassifier)
         for index in pl_module.training_trials():
             self._seen[index].measure(pl_module.measured[index])
-            self._seen[index].call(lambda callback, of_trial: callback.on_validation_end(of_trial, pl_module))
+            self._seen[index].call(
+                lambda callback, of_trial: callback.on_validation_end(of_trial, pl_module)
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
         for index in pl_module.training_trials():
             self._seen[index].measure(pl_module.measured[index])
-            self._seen[index].call(lambda callback, of_trial: callback.on_train_epoch_end(of_trial, pl_module))
+            self._seen[index].call(
+                lambda callback, of_trial: callback.on_train_epoch_end(of_trial, pl_module)
+            )
             self.runs[index].ended = self._seen[index].early_end()
             if self.runs[index].ended is not None:
                 pl_module.ended.add(index)
@@ -56,11 +62,15 @@ class TrialEnds(Checkpoint):
 
 
 class _Seen:
-    """The Trainer of a stack as the callbacks of one of its trials see it: with its metrics, and a stop of its own."""
+    """The Trainer of a stack as the callbacks of one of its trials see it: with its metrics, and a
+    stop of its own.
+    """
 
     def __init__(self, trainer: Trainer, run: Ending) -> None:
         self.trainer = trainer
-        self.early_stopping_callbacks = [callback for callback in run.callbacks if isinstance(callback, EarlyStopping)]
+        self.early_stopping_callbacks = [
+            callback for callback in run.callbacks if isinstance(callback, EarlyStopping)
+        ]
         self.callback_metrics: dict[str, torch.Tensor] = {}
         self._stops = False
 

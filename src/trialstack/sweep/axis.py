@@ -12,17 +12,22 @@ WIDE = 20
 """Ratio of the largest to the smallest value from which on an axis is logarithmic."""
 
 EDGE = 0.15
-"""How far outside, as a part of the axis, values without a result are drawn that would more than triple it."""
+"""How far outside, as a part of the axis, values without a result are drawn that would more than
+triple it.
+"""
 
 APART = 0.06
-"""Least distance of the names on an axis, as a part of it: nearer ones would be written over each other."""
+"""Least distance of the names on an axis, as a part of it: nearer ones would be written over each
+other.
+"""
 
 LONGEST = 24
 """Letters of a name on an axis."""
 
 
 class Scale:
-    """Positions of a key's values on an axis: numbers where they are, on a log scale if wide; others side by side.
+    """Positions of a key's values on an axis: numbers where they are, on a log scale if wide;
+    others side by side.
 
     Args:
         values: that have results, or all if none has.
@@ -37,7 +42,9 @@ class Scale:
         ordered = sorted(distinct) if self.numeric else distinct
         self._places = {json.dumps(item): float(i) for i, item in enumerate(ordered)}
         if self.numeric:
-            places = {key: self._number(item) for key, item in zip(self._places, ordered, strict=True)}
+            places = {
+                key: self._number(item) for key, item in zip(self._places, ordered, strict=True)
+            }
             low, high = self._number(min(values)), self._number(max(values))
             span = high - low or WIDE * abs(low) or 1.0
             near = [place for place in places.values() if low - span <= place <= high + span]

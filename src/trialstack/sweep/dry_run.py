@@ -1,4 +1,6 @@
-"""`dry_run=true`: what a sweep would train together and why, how long it would take and in how much memory."""
+"""`dry_run=true`: what a sweep would train together and why, how long it would take and in how much
+memory.
+"""
 
 import json
 import time
@@ -35,7 +37,8 @@ TRIALS = 8
 
 
 def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> str:
-    """Return the stacks of these trials as a table, with times from a few measured steps; nothing is written.
+    """Return the stacks of these trials as a table, with times from a few measured steps; nothing
+    is written.
 
     Args:
         configs: of the trials.
@@ -60,14 +63,30 @@ def _described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[st
         members, one_by_one = stack.members, stack.one_by_one is not None
         of_stack = [configs[position] for position in members]
         data = _data(datasets, of_stack[0])
-        size = 1 if one_by_one else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
-        seconds = len(members) * _seconds(of_stack[:1] if one_by_one else of_stack, data, stack.eager)
+        size = (
+            1
+            if one_by_one
+            else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
+        )
+        seconds = len(members) * _seconds(
+            of_stack[:1] if one_by_one else of_stack, data, stack.eager
+        )
         gib = size * trial_bytes(of_stack, data) / 2**30
         total, largest = total + seconds, max(largest, gib)
-        engine = f"eager: {stack.eager}" if stack.eager else f"stacked: {stack.alone}" if stack.alone else "stacked"
+        engine = (
+            f"eager: {stack.eager}"
+            if stack.eager
+            else f"stacked: {stack.alone}"
+            if stack.alone
+            else "stacked"
+        )
         count = -(-len(members) // size)
-        stacks = str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
-        rows.append([_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"])
+        stacks = (
+            str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
+        )
+        rows.append(
+            [_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"]
+        )
     text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
     trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
     of_all = f"{trials}, about {total:.0f} s of training, at most {largest:.2f} GiB"
@@ -89,7 +108,8 @@ def _common(members: Sequence[int], labels: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in first.items()
-        if all(labels[position][key] == value for position in members) and any(x[key] != value for x in labels)
+        if all(labels[position][key] == value for position in members)
+        and any(x[key] != value for x in labels)
     )
 
 
@@ -107,21 +127,29 @@ def _data(datasets: Datasets, config: Mapping[str, Any]) -> ImageDataModule:
     return datasets.load(config["data"], config["seed"], trainer)
 
 
-def _seconds(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, eager: str | None) -> float:
+def _seconds(
+    configs: Sequence[Mapping[str, Any]], data: ImageDataModule, eager: str | None
+) -> float:
     """Return about how many seconds a trial of these takes, all epochs with validation."""
     config, limits = configs[0], configs[0]["trainer"]
     samples, device = len(data.train_samples.labels), data.train_samples.labels.device
     limit = int(limits["fast_dev_run"]) or limits["limit_train_batches"]
     steps = epoch_steps(-(-samples // data.batch_size), limit)
     timed = min(STEPS, steps, samples // data.batch_size)
-    chunk = next(iter(ShuffledChunks(samples, data.batch_size, [config["seed"]], timed, timed, device)))
+    chunk = next(
+        iter(ShuffledChunks(samples, data.batch_size, [config["seed"]], timed, timed, device))
+    )
     measure = _stacked if eager is None else _eager
     step = measure(configs, data, chunk) / timed
     seen = steps * data.batch_size
-    return int(limits["max_epochs"]) * step * steps * (1 + len(data.val_samples.labels) / (3 * seen))
+    return (
+        int(limits["max_epochs"]) * step * steps * (1 + len(data.val_samples.labels) / (3 * seen))
+    )
 
 
-def _stacked(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor) -> float:
+def _stacked(
+    configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor
+) -> float:
     """Seconds of a chunk for one trial of a stack."""
     some = configs[:TRIALS]
     classifiers = [_classifier(config, data) for config in some]
@@ -141,7 +169,9 @@ def _stacked(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_
 def _eager(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor) -> float:
     """Seconds of as many steps for one trial."""
     classifier = _classifier(configs[0], data).to(index_1KB.device)
-    optimizer = build("optimizer", configs[0]["optimizer"], torch.optim.Optimizer, classifier.parameters())
+    optimizer = build(
+        "optimizer", configs[0]["optimizer"], torch.optim.Optimizer, classifier.parameters()
+    )
     images, labels = data.train_samples
 
     def steps() -> None:
@@ -159,7 +189,9 @@ def _classifier(config: Mapping[str, Any], data: ImageDataModule) -> Classifier:
 
 
 def _timed(steps: Callable[[], None]) -> float:
-    """Seconds of a call, the fastest of three, for other processes may hold up any; one before them warms up."""
+    """Seconds of a call, the fastest of three, for other processes may hold up any; one before them
+    warms up.
+    """
     seconds = []
     for _ in range(4):
         if torch.cuda.is_available():

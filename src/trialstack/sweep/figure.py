@@ -40,7 +40,9 @@ def save_figure(leaderboard: Leaderboard, path: Path) -> None:
 
 
 def sweep_figure(leaderboard: Leaderboard) -> Figure:
-    """Plot the objective against each key that varies; of several, also parallel coordinates, a line a row."""
+    """Plot the objective against each key that varies; of several, also parallel coordinates, a
+    line a row.
+    """
     keys = leaderboard.keys or ["seed"]
     several = len(keys) > 1 and leaderboard.best is not None
     columns = min(len(keys), 3)
@@ -63,7 +65,11 @@ def _scale(key: str, leaderboard: Leaderboard) -> Scale:
     """The axis of a key: trials without a result do not stretch it."""
     entries = leaderboard.entries
     values = [entry.trial.value(key) for entry in entries if entry.objective is not None]
-    others = [entry.trial.value(key) for entry in entries if entry.objective is None and entry.status in NO_RESULT]
+    others = [
+        entry.trial.value(key)
+        for entry in entries
+        if entry.objective is None and entry.status in NO_RESULT
+    ]
     return Scale(values, others) if values else Scale([entry.trial.value(key) for entry in entries])
 
 
@@ -72,7 +78,11 @@ def _score_scale(leaderboard: Leaderboard) -> ScoreScale | None:
     _, series = _series((leaderboard.keys or ["seed"])[0], leaderboard)
     points = [point for points in series.values() for point in points]
     ends = [end for _, _, *ends in points for end in ends]
-    return ScoreScale([mean for _, mean, *_ in points], ends, leaderboard.objective) if points else None
+    return (
+        ScoreScale([mean for _, mean, *_ in points], ends, leaderboard.objective)
+        if points
+        else None
+    )
 
 
 def _plot_key(axes: Axes, key: str, scores: ScoreScale | None, leaderboard: Leaderboard) -> None:
@@ -83,10 +93,25 @@ def _plot_key(axes: Axes, key: str, scores: ScoreScale | None, leaderboard: Lead
         axes.set_yticks([])
     else:
         coloured = _plot_scores(axes, key, scale, scores, leaderboard)
-    lost = {scale.place(entry.trial.value(key)) for entry in leaderboard.entries if entry.status in NO_RESULT}
+    lost = {
+        scale.place(entry.trial.value(key))
+        for entry in leaderboard.entries
+        if entry.status in NO_RESULT
+    }
     if lost:
-        on_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}
-        axes.plot(sorted(lost), [0.0] * len(lost), "x", color="tab:red", label="diverged or failed", **on_axis)
+        on_axis: dict[str, Any] = {
+            "transform": axes.get_xaxis_transform(),
+            "clip_on": False,
+            "zorder": 5,
+        }
+        axes.plot(
+            sorted(lost),
+            [0.0] * len(lost),
+            "x",
+            color="tab:red",
+            label="diverged or failed",
+            **on_axis,
+        )
     if axes.get_legend_handles_labels()[1]:
         axes.legend(title=coloured, fontsize=7, title_fontsize=7)
     axes.set_xticks([*scale.ticks], [*scale.ticks.values()], rotation=30, ha="right")
@@ -94,8 +119,12 @@ def _plot_key(axes: Axes, key: str, scores: ScoreScale | None, leaderboard: Lead
     axes.grid(alpha=0.3)
 
 
-def _plot_scores(axes: Axes, key: str, scale: Scale, scores: ScoreScale, leaderboard: Leaderboard) -> str | None:
-    """Means with what is shown around them, in a colour for each value of another key, which is returned."""
+def _plot_scores(
+    axes: Axes, key: str, scale: Scale, scores: ScoreScale, leaderboard: Leaderboard
+) -> str | None:
+    """Means with what is shown around them, in a colour for each value of another key, which is
+    returned.
+    """
     axes.set_yscale("log" if scores.log else "linear")
     axes.set_ylim(*scores.ends)
     coloured, series = _series(key, leaderboard)
@@ -107,13 +136,27 @@ def _plot_scores(axes: Axes, key: str, scale: Scale, scores: ScoreScale, leaderb
         y = [tuple(map(scores.place, of_place)) for _, *of_place in placed]
         errors = zip(*((mean - low, high - mean) for mean, low, high in y), strict=True)
         joined = scale.numeric and bool(leaderboard.keys) and len(set(x)) == len(x)
-        style: dict[str, Any] = {"fmt": "o-" if joined else "o", "label": name if coloured else None}
-        small: dict[str, Any] = {"markersize": 4, "linewidth": 1, "elinewidth": 0.6, "capsize": 2, "alpha": 0.7}
+        style: dict[str, Any] = {
+            "fmt": "o-" if joined else "o",
+            "label": name if coloured else None,
+        }
+        small: dict[str, Any] = {
+            "markersize": 4,
+            "linewidth": 1,
+            "elinewidth": 0.6,
+            "capsize": 2,
+            "alpha": 0.7,
+        }
         axes.errorbar(x, [mean for mean, _, _ in y], [*errors], **small, **style)
         off += [(place, mean) for place, mean, *_ in placed if scores.off(mean)]
     if off:
         places, means = zip(*off, strict=True)
-        at_end: dict[str, Any] = {"clip_on": False, "zorder": 4, "color": "black", "label": off_scale(means)}
+        at_end: dict[str, Any] = {
+            "clip_on": False,
+            "zorder": 4,
+            "color": "black",
+            "label": off_scale(means),
+        }
         axes.plot(places, [*map(scores.place, means)], "v" if scores.higher else "^", **at_end)
     return coloured
 
@@ -123,28 +166,44 @@ def _named(leaderboard: Leaderboard) -> str:
     intervals = any(row.interval is not None for row in leaderboard.rows)
     ranges = any(row.interval is None and row.extent is not None for row in leaderboard.rows)
     around = " or ".join(["95% interval"] * intervals + ["range of two"] * ranges)
-    return f"{leaderboard.objective}\nmean and {around}" if leaderboard.keys and around else leaderboard.objective
+    return (
+        f"{leaderboard.objective}\nmean and {around}"
+        if leaderboard.keys and around
+        else leaderboard.objective
+    )
 
 
-def _series(key: str, leaderboard: Leaderboard) -> tuple[str | None, dict[str, list[tuple[Any, float, float, float]]]]:
-    """Return what colours stand for, and by its values: values of a key, means, and ends of what is around them."""
+def _series(
+    key: str, leaderboard: Leaderboard
+) -> tuple[str | None, dict[str, list[tuple[Any, float, float, float]]]]:
+    """Return what colours stand for, and by its values: values of a key, means, and ends of what is
+    around them.
+    """
     if not leaderboard.keys:
         there = [(entry.trial.value(key), entry.objective) for entry in leaderboard.entries]
         scores = [(item, score, score, score) for item, score in there if score is not None]
         return None, {"": scores} if scores else {}
     rows = [row for row in leaderboard.rows if row.mean is not None]
-    counts = {other: len({json.dumps(row.values[other]) for row in rows}) for other in leaderboard.keys if other != key}
+    counts = {
+        other: len({json.dumps(row.values[other]) for row in rows})
+        for other in leaderboard.keys
+        if other != key
+    }
     few = [other for other, count in counts.items() if 1 < count <= COLOURS]
     coloured = min(few, key=lambda other: counts[other], default=None)
     series: dict[str, list[tuple[Any, float, float, float]]] = {}
     for row in rows:
         assert row.mean is not None
         name = "" if coloured is None else shown(row.values[coloured])
-        series.setdefault(name, []).append((row.values[key], row.mean, *(row.extent or (row.mean, row.mean))))
+        series.setdefault(name, []).append(
+            (row.values[key], row.mean, *(row.extent or (row.mean, row.mean)))
+        )
     return coloured, dict(sorted(series.items()))
 
 
-def _plot_parallel(figure: SubFigure, keys: Sequence[str], scores: ScoreScale, leaderboard: Leaderboard) -> None:
+def _plot_parallel(
+    figure: SubFigure, keys: Sequence[str], scores: ScoreScale, leaderboard: Leaderboard
+) -> None:
     rows = [row for row in reversed(leaderboard.rows) if row.mean is not None]  # the best on top
     means = [row.mean for row in rows if row.mean is not None]
     scales = {key: _scale(key, leaderboard) for key in keys}
@@ -174,12 +233,25 @@ def _plot_parallel(figure: SubFigure, keys: Sequence[str], scores: ScoreScale, l
     near = [mean for mean in means if not scores.off(mean)]
     of_scores = {scores.height(mean): rounded(mean) for mean in (near[-1], near[0])}
     of_scores |= {scores.height(off[0]): off_scale(off)} if off else {}
-    names = [{scale.part(place): name for place, name in scale.ticks.items()} for scale in scales.values()]
+    names = [
+        {scale.part(place): name for place, name in scale.ticks.items()}
+        for scale in scales.values()
+    ]
     for column, ticks in zip(columns, [*names, of_scores], strict=True):
         axes.axvline(column, color="black", linewidth=0.8)
         for height, name in ticks.items():
-            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-            at: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "bbox": box}
+            box = {
+                "boxstyle": "square,pad=0.1",
+                "facecolor": "white",
+                "edgecolor": "none",
+                "alpha": 0.8,
+            }
+            at: dict[str, Any] = {
+                "xytext": (3, 0),
+                "textcoords": "offset points",
+                "va": "center",
+                "bbox": box,
+            }
             axes.annotate(name, (column, height), fontsize=8, **at)
     keys_of_axes = [*(scale.named(key) for key, scale in scales.items()), leaderboard.objective]
     axes.set_xticks(columns, [key.replace(".", ".\n") for key in keys_of_axes])

@@ -1,4 +1,6 @@
-"""Jobs as Hydra's launchers run them, in two halves, so that many can be open while they train together."""
+"""Jobs as Hydra's launchers run them, in two halves, so that many can be open while they train
+together.
+"""
 
 import logging
 import os
@@ -13,13 +15,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
-from trialstack.core.hydra_internals import JobReturn, JobStatus, configure_log, env_override, task_name
+from trialstack.core.hydra_internals import (
+    JobReturn,
+    JobStatus,
+    configure_log,
+    env_override,
+    task_name,
+)
 from trialstack.core.rules import resolved
 from trialstack.core.yaml_dump import to_yaml
 
 
 class Job:
-    """One job of a sweep: `open` is what `hydra.core.utils.run_job` does before the task function, `close` the rest.
+    """One job of a sweep: `open` is what `hydra.core.utils.run_job` does before the task function,
+    `close` the rest.
 
     Args:
         config: composed, with its `hydra` node.
@@ -27,10 +36,13 @@ class Job:
         task_function: that would run it.
 
     Attributes:
-        folder: where it writes: what `hydra.sweep.dir` and `hydra.sweep.subdir` say, until it is changed.
+        folder: where it writes: what `hydra.sweep.dir` and `hydra.sweep.subdir` say, until it is
+            changed.
     """
 
-    def __init__(self, config: DictConfig, context: HydraContext, task_function: TaskFunction) -> None:
+    def __init__(
+        self, config: DictConfig, context: HydraContext, task_function: TaskFunction
+    ) -> None:
         self.config = config
         self.context = context
         self.task_function = task_function
@@ -104,12 +116,18 @@ class Job:
         with self.logging(), self.active():
             if hydra.output_subdir is not None:
                 self._write_configs(self.folder / hydra.output_subdir)
-            self.context.callbacks.on_job_start(config=self.config, task_function=self.task_function)
+            self.context.callbacks.on_job_start(
+                config=self.config, task_function=self.task_function
+            )
 
     def _write_configs(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         task_config, hydra_config = self.parts
-        parts = {"config": task_config, "hydra": hydra_config, "overrides": self.config.hydra.overrides.task}
+        parts = {
+            "config": task_config,
+            "hydra": hydra_config,
+            "overrides": self.config.hydra.overrides.task,
+        }
         for name, part in parts.items():
             text = to_yaml(OmegaConf.to_container(part, enum_to_str=True))
             (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -142,6 +160,8 @@ class Job:
         hydra = self.config.hydra
         there = hydra.runtime.output_dir if hydra.job.chdir else os.getcwd()
         returned = JobReturn(self.overrides, task_config, hydra_config, there, task_name())
-        returned.status = JobStatus.FAILED if isinstance(outcome, Exception) else JobStatus.COMPLETED
+        returned.status = (
+            JobStatus.FAILED if isinstance(outcome, Exception) else JobStatus.COMPLETED
+        )
         returned.return_value = outcome
         return returned

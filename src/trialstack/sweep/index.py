@@ -15,8 +15,16 @@ from trialstack.core.inside import is_inside
 from trialstack.core.objective import OBJECTIVES
 from trialstack.core.untrusted import Damaged, fields, json_fields
 
-FILES = (layout.INDEX.name, "multirun.yaml", "leaderboard.csv", "leaderboard.md", "sweep.png", "tensorboard")
-"""What a sweep writes into its folder besides its trials: where `sweep.json` is, they are its own."""
+FILES = (
+    layout.INDEX.name,
+    "multirun.yaml",
+    "leaderboard.csv",
+    "leaderboard.md",
+    "sweep.png",
+    "tensorboard",
+)
+"""What a sweep writes into its folder besides its trials: where `sweep.json` is, they are its own.
+"""
 
 _TYPES = {"objective": str, "common": dict[str, Any], "trials": dict[str, Any]}
 
@@ -42,11 +50,19 @@ class Indexed:
     overrides: list[str]
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Iterable[str]) -> "Indexed":
-        """Return the entry of a resolved config, `hydra.runtime.choices` and `hydra.overrides.task`."""
-        of_job = {group: option for group, option in choices.items() if not group.startswith("hydra/")}
+    def of(
+        cls, values: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Iterable[str]
+    ) -> "Indexed":
+        """Return the entry of a resolved config, `hydra.runtime.choices` and
+        `hydra.overrides.task`.
+        """
+        of_job = {
+            group: option for group, option in choices.items() if not group.startswith("hydra/")
+        }
         return cls(
-            content(values), of_job, [line.lstrip("+~").partition("=")[0].partition("@")[0] for line in overrides]
+            content(values),
+            of_job,
+            [line.lstrip("+~").partition("=")[0].partition("@")[0] for line in overrides],
         )
 
     def value(self, key: str) -> Any:
@@ -87,7 +103,9 @@ class SweepIndex:
                 index.check(name)
                 own = fields(entry, _PARTS)
                 index.trials[name] = Indexed(
-                    common["content"] | own["content"], common["choices"] | own["choices"], own["overrides"]
+                    common["content"] | own["content"],
+                    common["choices"] | own["choices"],
+                    own["overrides"],
                 )
             if not index.trials:
                 raise Damaged("has no trials")
@@ -97,7 +115,9 @@ class SweepIndex:
             pass
         except (Damaged, KeyError) as error:
             problem = error if isinstance(error, Damaged) else f"has no {error.args[0]}"
-            raise UserError(f"{index.file} {problem}; restore it from a copy, or use another sweep=NAME") from error
+            raise UserError(
+                f"{index.file} {problem}; restore it from a copy, or use another sweep=NAME"
+            ) from error
         return index
 
     def check(self, name: str) -> None:
@@ -108,7 +128,8 @@ class SweepIndex:
         """
         if not is_inside(name, self.folder) or name.startswith(".") or Path(name).parts[0] in FILES:
             raise UserError(
-                f"a trial's folder must lie in {self.folder} and bear no name of the sweep's own files, got {name!r}; "
+                f"a trial's folder must lie in {self.folder} and bear no name of the sweep's own "
+                f"files, got {name!r}; "
                 f"leave out hydra.sweep.subdir, or mend {self.file.name}"
             )
 
@@ -119,9 +140,12 @@ class SweepIndex:
             UserError: it does.
         """
         for name in FILES:
-            if name != "multirun.yaml" and os.path.lexists(self.folder / name):  # which Hydra's sweepers write
+            if name != "multirun.yaml" and os.path.lexists(
+                self.folder / name
+            ):  # which Hydra's sweepers write
                 raise UserError(
-                    f"{self.folder / name} is there, and no sweep's; move it, or use another sweep=NAME or "
+                    f"{self.folder / name} is there, and no sweep's; move it, or use another "
+                    "sweep=NAME or "
                     "hydra.sweep.dir=FOLDER"
                 )
 
@@ -129,7 +153,10 @@ class SweepIndex:
         """Write it; what all trials have in common is there once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = ("content", "choices")
-        common = {part: _common([getattr(trial, part) for trial in self.trials.values()]) for part in parts}
+        common = {
+            part: _common([getattr(trial, part) for trial in self.trials.values()])
+            for part in parts
+        }
         trials = {
             name: {part: _without(getattr(trial, part), common[part]) for part in parts}
             | {"overrides": trial.overrides}
@@ -140,7 +167,8 @@ class SweepIndex:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def place(self, trials: Sequence[Indexed], wanted: Sequence[str]) -> list[str]:
-        """Give every trial a folder: that of the same content, else the wanted one, else the next that is free.
+        """Give every trial a folder: that of the same content, else the wanted one, else the next
+        that is free.
 
         Args:
             trials: no two of the same content.
@@ -164,9 +192,13 @@ class SweepIndex:
 
 
 def varying(trials: list[Indexed]) -> list[str]:
-    """Return the keys that tell trials apart, other than the seed: overridden ones, and others where those do not."""
+    """Return the keys that tell trials apart, other than the seed: overridden ones, and others
+    where those do not.
+    """
     overridden = dict.fromkeys(key for trial in trials for key in trial.overrides if key != "seed")
-    keys = [key for key in overridden if len({json.dumps(trial.value(key)) for trial in trials}) > 1]
+    keys = [
+        key for key in overridden if len({json.dumps(trial.value(key)) for trial in trials}) > 1
+    ]
     alike: dict[str, list[Indexed]] = {}
     for trial in trials:
         alike.setdefault(json.dumps([trial.value(key) for key in keys]), []).append(trial)
@@ -177,12 +209,20 @@ def varying(trials: list[Indexed]) -> list[str]:
 def _different(trials: list[Indexed]) -> Iterable[str]:
     first, *others = trials
     keys = dict.fromkeys(key for trial in trials for key in trial.content)
-    return [key for key in keys if any(json.dumps(t.value(key)) != json.dumps(first.value(key)) for t in others)]
+    return [
+        key
+        for key in keys
+        if any(json.dumps(t.value(key)) != json.dumps(first.value(key)) for t in others)
+    ]
 
 
 def _common(dicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, *others = dicts
-    return {key: value for key, value in first.items() if all(_same(other, key, value) for other in others)}
+    return {
+        key: value
+        for key, value in first.items()
+        if all(_same(other, key, value) for other in others)
+    }
 
 
 def _without(values: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

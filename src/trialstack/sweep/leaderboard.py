@@ -1,4 +1,6 @@
-"""The leaderboard of a sweep: its trials by objective, those that differ in their seed alone as one row."""
+"""The leaderboard of a sweep: its trials by objective, those that differ in their seed alone as one
+row.
+"""
 
 import csv
 import json
@@ -56,7 +58,11 @@ class Entry:
             begun = best is not None or (folder / name / layout.HYDRA).exists()
             return cls(name, trial, "unfinished" if begun else "waiting", best)
         seconds = result.seconds.get("total")
-        share = None if seconds is None else seconds / result.stack_size + result.seconds.get("earlier", 0.0)
+        share = (
+            None
+            if seconds is None
+            else seconds / result.stack_size + result.seconds.get("earlier", 0.0)
+        )
         own = trial.content.get("objective") == objective
         return cls(
             name,
@@ -77,9 +83,10 @@ class Row:
         values: of the keys that vary in the sweep.
         entries: best first.
         mean: of the objectives that there are.
-        interval: half the width of the mean's 95% confidence interval (Student's t); None with fewer than three, of
-            which it says less than their range.
-        extent: what is shown beside the mean: from end to end of the interval, or of two objectives the range.
+        interval: half the width of the mean's 95% confidence interval (Student's t); None with
+            fewer than three, of which it says less than their range.
+        extent: what is shown beside the mean: from end to end of the interval, or of two objectives
+            the range.
         count: how many objectives there are.
     """
 
@@ -93,7 +100,11 @@ class Row:
     @property
     def status(self) -> str:
         counts = Counter(entry.status for entry in self.entries)
-        return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {name}" for name, n in counts.most_common())
+        return (
+            next(iter(counts))
+            if len(counts) == 1
+            else ", ".join(f"{n} {name}" for name, n in counts.most_common())
+        )
 
     @property
     def test(self) -> float | None:
@@ -119,12 +130,18 @@ class Leaderboard:
         index = SweepIndex.read(folder)
         self.folder = folder
         self.objective = index.objective
-        self.entries = [Entry.read(folder, name, trial, index.objective) for name, trial in index.trials.items()]
+        self.entries = [
+            Entry.read(folder, name, trial, index.objective) for name, trial in index.trials.items()
+        ]
         self.keys = varying(list(index.trials.values()))
         rows: dict[str, list[Entry]] = {}
         for entry in self.entries:
-            rows.setdefault(json.dumps([entry.trial.value(key) for key in self.keys]), []).append(entry)
-        self.rows = sorted((self._row(entries) for entries in rows.values()), key=lambda row: self._rank(row.mean))
+            rows.setdefault(json.dumps([entry.trial.value(key) for key in self.keys]), []).append(
+                entry
+            )
+        self.rows = sorted(
+            (self._row(entries) for entries in rows.values()), key=lambda row: self._rank(row.mean)
+        )
 
     def _row(self, entries: list[Entry]) -> Row:
         entries = sorted(entries, key=lambda entry: self._rank(entry.objective))
@@ -163,7 +180,12 @@ class Leaderboard:
 
     def _columns(self) -> list[tuple[str, Any]]:
         right = [*self.keys, self.objective, "n", "test/acc", "s/trial"]
-        return [("", "right"), *((name, "right") for name in right), ("status", "left"), ("trials", "left")]
+        return [
+            ("", "right"),
+            *((name, "right") for name in right),
+            ("status", "left"),
+            ("trials", "left"),
+        ]
 
     def _cells(self, rank: int, row: Row) -> list[str]:
         return [
@@ -174,7 +196,8 @@ class Leaderboard:
             "" if row.test is None else rounded(row.test),
             "" if row.seconds is None else f"{row.seconds:.2f}",
             row.status,
-            " ".join(entry.name for entry in row.entries[:5]) + (" ..." if len(row.entries) > 5 else ""),
+            " ".join(entry.name for entry in row.entries[:5])
+            + (" ..." if len(row.entries) > 5 else ""),
         ]
 
     def write(self) -> None:
@@ -189,10 +212,19 @@ class Leaderboard:
             for rank, row in enumerate(self.rows, 1):
                 names = " ".join(entry.name for entry in row.entries)
                 numbers = (row.mean, row.interval, row.count, row.test, row.seconds)
-                writer.writerow([rank, *map(shown, row.values.values()), *numbers, row.status, names])
+                writer.writerow(
+                    [rank, *map(shown, row.values.values()), *numbers, row.status, names]
+                )
         columns = [name or "rank" for name, _ in self._columns()]
-        lines = [columns, ["---"] * len(columns), *(self._cells(rank, row) for rank, row in enumerate(self.rows, 1))]
-        text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+        lines = [
+            columns,
+            ["---"] * len(columns),
+            *(self._cells(rank, row) for rank, row in enumerate(self.rows, 1)),
+        ]
+        text = "".join(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n"
+            for line in lines
+        )
         with replaced(self.folder / "leaderboard.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -12,7 +12,8 @@ from trialstack.engine.protocol import Measured
 
 
 class SweepBar(Callback):
-    """One bar for all stacks: trials done, the epoch that runs, samples a second over all trials, best so far.
+    """One bar for all stacks: trials done, the epoch that runs, samples a second over all trials,
+    best so far.
 
     Args:
         name: of the sweep.
@@ -60,7 +61,10 @@ class SweepBar(Callback):
         self._samples += trials * pl_module.samples_in(batch)
         part = (batch_idx + 1) / int(trainer.num_training_batches)
         epochs = trainer.current_epoch + part
-        self._move(self._finished + trials * epochs, f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+        self._move(
+            self._finished + trials * epochs,
+            f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+        )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Measured)
@@ -77,6 +81,7 @@ class SweepBar(Callback):
         rate = self._samples / (time.perf_counter() - self._began)
         best = "" if self.best is None else f", best {self.objective} {self.best:.4f}"
         self._bar.set_postfix_str(
-            f"{self._done}/{self.trials} trials{epoch}, {tqdm.format_sizeof(rate)} samples/s{best}", refresh=False
+            f"{self._done}/{self.trials} trials{epoch}, {tqdm.format_sizeof(rate)} samples/s{best}",
+            refresh=False,
         )
         self._bar.update(trial_epochs - self._bar.n)

@@ -1,4 +1,6 @@
-"""What has come out of a sweep: its leaderboard on the terminal, as files, as a picture and in TensorBoard."""
+"""What has come out of a sweep: its leaderboard on the terminal, as files, as a picture and in
+TensorBoard.
+"""
 
 import os
 from pathlib import Path
@@ -21,7 +23,8 @@ LEAST = ("test/acc", "s/trial", "trials")
 
 
 def report(folder: Path) -> Leaderboard:
-    """Print the leaderboard of the sweep in `folder`, and what failed or diverged; write all its forms there.
+    """Print the leaderboard of the sweep in `folder`, and what failed or diverged; write all its
+    forms there.
 
     A folder that cannot be written is said to be that.
 
@@ -31,7 +34,10 @@ def report(folder: Path) -> Leaderboard:
     leaderboard = Leaderboard(folder)
     try:
         _write(leaderboard)
-        end = f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, tensorboard/"
+        end = (
+            f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, "
+            "tensorboard/"
+        )
     except OSError as error:
         end = cannot_write(error, folder)
     console = Console(highlight=False, markup=False)
@@ -44,7 +50,9 @@ def report(folder: Path) -> Leaderboard:
             if entry.status == status:
                 alike.setdefault(entry.reason, []).append(entry.name)
         for reason, names in alike.items():
-            some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            some = ", ".join(names[:10]) + (
+                f" and {len(names) - 10} more" if len(names) > 10 else ""
+            )
             console.print(f"{status}: {os.path.relpath(folder)}/{some}: {reason}", soft_wrap=True)
     console.print(end, soft_wrap=True)
     return leaderboard
@@ -58,10 +66,15 @@ def _write(leaderboard: Leaderboard) -> None:
 
 
 def fitting(table: Table, console: Console) -> Table:
-    """The table; if the terminal is narrow, with headers over several lines and without what matters least."""
+    """The table; if the terminal is narrow, with headers over several lines and without what
+    matters least.
+    """
 
     def too_wide() -> bool:
-        return console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width
+        return (
+            console.measure(table, options=console.options.update(max_width=10_000)).maximum
+            > console.width
+        )
 
     if too_wide():
         for column in table.columns:

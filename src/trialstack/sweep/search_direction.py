@@ -1,4 +1,6 @@
-"""The direction of a search: sweepers that minimise or maximise what a trial returns follow `objective`."""
+"""The direction of a search: sweepers that minimise or maximise what a trial returns follow
+`objective`.
+"""
 
 import logging
 from enum import Enum
@@ -16,7 +18,9 @@ NAMES = {"min": "minimize", "max": "maximize"}
 
 
 class FollowObjective(Callback):
-    """Hydra callback that sets `hydra.sweeper.direction` where the sweeper has it and the user has not set it."""
+    """Hydra callback that sets `hydra.sweeper.direction` where the sweeper has it and the user has
+    not set it.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweeper = config.hydra.sweeper
@@ -28,7 +32,8 @@ class FollowObjective(Callback):
             return
         if _is_chosen(config.hydra):
             log.warning(
-                "hydra.sweeper.direction=%s disagrees with objective=%s, which is better the %s; leave it out",
+                "hydra.sweeper.direction=%s disagrees with objective=%s, which is better the %s; "
+                "leave it out",
                 _name(configured),
                 objective,
                 {"minimize": "smaller", "maximize": "greater"}[wanted],
@@ -36,11 +41,15 @@ class FollowObjective(Callback):
             return
         with read_write(config.hydra):
             sweeper.direction = wanted
-            config.hydra.overrides.hydra.append(f"hydra.sweeper.direction={wanted}")  # for the configs of the jobs
+            config.hydra.overrides.hydra.append(
+                f"hydra.sweeper.direction={wanted}"
+            )  # for the configs of the jobs
 
 
 def _is_chosen(hydra: DictConfig) -> bool:
-    """Tell whether the direction comes from the command line or a config file rather than from the sweeper itself."""
+    """Tell whether the direction comes from the command line or a config file rather than from the
+    sweeper itself.
+    """
     given = (str(line).lstrip("+").partition("=")[0] for line in hydra.overrides.hydra)
     default = getattr(OmegaConf.get_type(hydra.sweeper), "direction", hydra.sweeper.direction)
     return "hydra.sweeper.direction" in given or bool(hydra.sweeper.direction != default)

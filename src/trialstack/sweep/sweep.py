@@ -18,7 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout
 from trialstack.core.atomic_files import remove_parts, replaced
-from trialstack.core.errors import CannotWrite, Interrupted, TrialsFailed, UserError, cannot_write, reason
+from trialstack.core.errors import (
+    CannotWrite,
+    Interrupted,
+    TrialsFailed,
+    UserError,
+    cannot_write,
+    reason,
+)
 from trialstack.core.hydra_internals import JobReturn, JobStatus, outcome
 from trialstack.core.rules import check, check_folder
 from trialstack.run.folder import discard, locked, refuse_links
@@ -67,9 +74,13 @@ class Member:
 
 
 def sweep(
-    configs: Sequence[DictConfig], master: DictConfig, context: HydraContext, task_function: TaskFunction
+    configs: Sequence[DictConfig],
+    master: DictConfig,
+    context: HydraContext,
+    task_function: TaskFunction,
 ) -> list[JobReturn]:
-    """Train the jobs of a sweep, those that differ in numbers only together; finished ones are kept as they are.
+    """Train the jobs of a sweep, those that differ in numbers only together; finished ones are kept
+    as they are.
 
     Args:
         configs: of the jobs, with their `hydra` nodes.
@@ -78,7 +89,8 @@ def sweep(
         task_function: that would run one job.
 
     Raises:
-        UserError: a config breaks a rule, and nothing is trained; or the disk is full, and the same command goes on.
+        UserError: a config breaks a rule, and nothing is trained; or the disk is full, and the same
+            command goes on.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; the same command goes on.
         TrialsFailed: a trial failed under `on_error=stop`.
     """
@@ -93,7 +105,10 @@ def sweep(
     for key in ("sweep", "objective"):
         chosen = dict.fromkeys(str(member.values[key]) for member in members)
         if len(chosen) > 1:
-            raise UserError(f"{key} must be the same in all trials, got {', '.join(chosen)}; sweep once for each")
+            raise UserError(
+                f"{key} must be the same in all trials, got {', '.join(chosen)}; sweep once for "
+                "each"
+            )
     folder = Path(str(master.hydra.sweep.dir))
     with _brief():
         wanted = Sweep(folder, members, master)
@@ -103,13 +118,18 @@ def sweep(
             rehearse([member.values for member in wanted.left])
         if master.dry_run:
             print(wanted.described())
-            return [JobReturn(overrides=member.job.overrides, status=JobStatus.COMPLETED) for member in members]
+            return [
+                JobReturn(overrides=member.job.overrides, status=JobStatus.COMPLETED)
+                for member in members
+            ]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
                 return Sweep(folder, members, master).train()
         except OSError as error:
-            raise UserError(f"{cannot_write(error, folder)}, or use hydra.sweep.dir=FOLDER") from error
+            raise UserError(
+                f"{cannot_write(error, folder)}, or use hydra.sweep.dir=FOLDER"
+            ) from error
 
 
 class Sweep:
@@ -117,7 +137,8 @@ class Sweep:
 
     Args:
         folder: of the sweep.
-        members: get a folder in it: the one that has their config already, or a new one; equal ones the same.
+        members: get a folder in it: the one that has their config already, or a new one; equal ones
+            the same.
         master: the config of the sweep.
     """
 
@@ -129,13 +150,22 @@ class Sweep:
         self.index.objective = members[0].values["objective"]
         before = set(self.index.trials)
         firsts: dict[str, Member] = {}
-        trials = [Indexed.of(m.values, m.job.config.hydra.runtime.choices, m.job.overrides) for m in members]
+        trials = [
+            Indexed.of(m.values, m.job.config.hydra.runtime.choices, m.job.overrides)
+            for m in members
+        ]
         for member, trial in zip(members, trials, strict=True):
             first = firsts.setdefault(trial.key, member)
             member.same_as = None if first is member else first
-        own = [(member, trial) for member, trial in zip(members, trials, strict=True) if member.same_as is None]
+        own = [
+            (member, trial)
+            for member, trial in zip(members, trials, strict=True)
+            if member.same_as is None
+        ]
         wanted = [os.path.relpath(member.job.folder, folder) for member, _ in own]
-        for (member, _), name in zip(own, self.index.place([trial for _, trial in own], wanted), strict=True):
+        for (member, _), name in zip(
+            own, self.index.place([trial for _, trial in own], wanted), strict=True
+        ):
             member.job.folder = folder / name
             result = Result.read(member.job.folder)
             if name in before and member.job.folder.exists():
@@ -153,7 +183,8 @@ class Sweep:
             return self._announcement()
         keys = varying(self.trials)
         labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
-        return f"{self._announcement()}\n\n{described([member.values for member in self.left], labels)}"
+        plan = described([member.values for member in self.left], labels)
+        return f"{self._announcement()}\n\n{plan}"
 
     def train(self) -> list[JobReturn]:
         """Train what is left, stack by stack, and show and write what came out."""
@@ -205,7 +236,9 @@ class Sweep:
         planned = plan([{**member.values, "apart": member.job.apart} for member in self.left])
         stacks = []
         for stack in planned:
-            limits = [self.left[position].values["engine"].get("max_stack") for position in stack.members]
+            limits = [
+                self.left[position].values["engine"].get("max_stack") for position in stack.members
+            ]
             parts = divided(stack.members, min(limits)) if all(limits) else [stack.members]
             stacks += [stack._replace(members=part) for part in parts]
         for how, count in Counter(stack.one_by_one for stack in stacks if stack.one_by_one).items():
@@ -224,14 +257,26 @@ class Sweep:
                 bar.move_to(done, epochs)
                 if not bar.shown:
                     seconds = time.perf_counter() - began
-                    log.info("stack %d of %d: %s, %.1f s", number, len(stacks), _trials(len(together)), seconds)
-                if any(member.failed and member.values["on_error"] == "stop" for member in together):
-                    raise TrialsFailed(f"stopped at a trial that failed; `{self._command()}` continues")
+                    log.info(
+                        "stack %d of %d: %s, %.1f s",
+                        number,
+                        len(stacks),
+                        _trials(len(together)),
+                        seconds,
+                    )
+                if any(
+                    member.failed and member.values["on_error"] == "stop" for member in together
+                ):
+                    raise TrialsFailed(
+                        f"stopped at a trial that failed; `{self._command()}` continues"
+                    )
         finally:
             bar.close()
 
     def _tidy(self) -> None:
-        """Remove what a process left that was killed when its trials had their results, but were not all closed."""
+        """Remove what a process left that was killed when its trials had their results, but were
+        not all closed.
+        """
         from trialstack.run.stack_checkpoint import remove_if_done
 
         for member in self.members:
@@ -259,12 +304,16 @@ class Sweep:
             results = [self._failed(member, error) for member in together]
         for member, result in zip(together, results, strict=True):
             failed = TrialsFailed(f"{os.path.relpath(member.job.folder)} failed: {result.reason}")
-            member.returned = member.job.close(failed if result.status == Status.FAILED else _objective(result))
+            member.returned = member.job.close(
+                failed if result.status == Status.FAILED else _objective(result)
+            )
 
     def _trial(self, member: Member, alone: bool) -> Trial:
         logged = nullcontext if alone else member.job.logging
         folder = Path(os.path.abspath(member.job.folder))
-        return Trial(member.job.values(), folder, tuple(member.job.overrides), member.goes_on, logged=logged)
+        return Trial(
+            member.job.values(), folder, tuple(member.job.overrides), member.goes_on, logged=logged
+        )
 
     def _failed(self, member: Member, error: Exception) -> Result:
         """The result of a trial whose training raised."""
@@ -299,7 +348,9 @@ def _objective(result: Result) -> float:
 
 @contextmanager
 def _brief() -> Iterator[None]:
-    """Have the terminal show the sweep, not what is said of single trials; `hydra.verbose=trialstack` shows all."""
+    """Have the terminal show the sweep, not what is said of single trials;
+    `hydra.verbose=trialstack` shows all.
+    """
     package = logging.getLogger("trialstack")
     level = package.level
     if not package.isEnabledFor(logging.DEBUG):

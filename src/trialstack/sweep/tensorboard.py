@@ -1,7 +1,8 @@
 """A sweep in TensorBoard: a curve a row of the leaderboard, the mean of its trials.
 
-The trials' own folders hold their curves, and what HParams shows of them. A trial is there once, and this is no trial:
-so HParams has each trial once wherever TensorBoard looks. And of a thousand trials, those are more than it can draw.
+The trials' own folders hold their curves, and what HParams shows of them. A trial is there once,
+and this is no trial: so HParams has each trial once wherever TensorBoard looks. And of a thousand
+trials, those are more than it can draw.
 """
 
 import time
@@ -43,14 +44,20 @@ def _name(row: Row) -> str:
 
 
 def _means(folder: Path, row: Row) -> Iterator[Event]:
-    """The mean of every metric over the trials of a row that did not diverge, against optimizer steps."""
+    """The mean of every metric over the trials of a row that did not diverge, against optimizer
+    steps.
+    """
     steps: dict[int, list[Mapping[str, float]]] = {}
     for entry in row.entries:
         if entry.status != Status.DIVERGED:
             for measured in read_rows(folder / entry.name / layout.METRICS):
                 steps.setdefault(int(measured["step"]), []).append(measured)
     for step, rows in sorted(steps.items()):
-        means = {tag: fmean(there) for tag in OBJECTIVES if (there := [row[tag] for row in rows if tag in row])}
+        means = {
+            tag: fmean(there)
+            for tag in OBJECTIVES
+            if (there := [row[tag] for row in rows if tag in row])
+        }
         scalars = [Summary.Value(tag=tag, simple_value=mean) for tag, mean in means.items()]
         yield Event(summary=Summary(value=scalars), step=step)
 

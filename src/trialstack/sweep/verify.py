@@ -1,7 +1,8 @@
 """Verification: a trial trained again by itself, against what it gave in its stack.
 
-Both must agree up to rounding, which training multiplies, by how much depends on the trial. So the trial is trained by
-itself a second time, with a learning rate that differs in its last bit: what that changes is what rounding may change.
+Both must agree up to rounding, which training multiplies, by how much depends on the trial. So the
+trial is trained by itself a second time, with a learning rate that differs in its last bit: what
+that changes is what rounding may change.
 """
 
 import math
@@ -28,13 +29,16 @@ from trialstack.run.train import train
 from trialstack.run.trial import Trial
 
 SLACK = 5
-"""How many times the effect of the last bit of the learning rate a trial in its stack may differ from itself alone."""
+"""How many times the effect of the last bit of the learning rate a trial in its stack may differ
+from itself alone.
+"""
 
 FLOORS = {"32": 1e-6, "64": 1e-9}
 """What weights may differ in any case, relative to their norm."""
 
 SAMPLES = 2.5
-"""Validation samples that may be classified otherwise in any case: two, with a margin for decimals."""
+"""Validation samples that may be classified otherwise in any case: two, with a margin for decimals.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,11 @@ class Verification:
         stack_size: trials that trained together.
         statuses: in the stack and alone.
         epochs: in the stack and alone.
-        decided_by_rounding: the trial ends elsewhere, too, where its learning rate differs in the last bit.
+        decided_by_rounding: the trial ends elsewhere, too, where its learning rate differs in the
+            last bit.
         weights: after the last epoch, the norm of the difference relative to the norm.
-        metrics: of the epoch nearest to its bound, the largest difference of a loss or an accuracy up to there.
+        metrics: of the epoch nearest to its bound, the largest difference of a loss or an accuracy
+            up to there.
     """
 
     stack_size: int
@@ -95,7 +101,10 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     config, result = read_config(folder), Result.read(folder)
     if result is None or not result.status.is_final:
         status = "no result.json" if result is None else result.status
-        raise UserError(f"a trial that has ended is needed, got {os.path.relpath(folder)} ({status}); train it first")
+        raise UserError(
+            f"a trial that has ended is needed, got {os.path.relpath(folder)} ({status}); train it "
+            "first"
+        )
     if root is not None:
         config.data.root = root
     precision = "64" if str(config.trainer.precision).startswith("64") else "32"
@@ -113,7 +122,11 @@ def verify(folder: Path, root: str | None = None) -> Verification:
             decided_by_rounding = epochs[1] != _epochs(nudged)
     compared = "losses and accuracies"
     by_epoch = [
-        Comparison(f"{compared} up to epoch {epoch}", change, max(SLACK * effect, SAMPLES / config.data.val_size))
+        Comparison(
+            f"{compared} up to epoch {epoch}",
+            change,
+            max(SLACK * effect, SAMPLES / config.data.val_size),
+        )
         for epoch, (change, effect) in enumerate(zip(metrics, roundings, strict=False), 1)
     ]
     nothing = Comparison(compared, 0.0, 0.0)
@@ -147,11 +160,15 @@ def _next(rate: float, precision: str) -> float:
 
 
 def _weights_differ(folder: Path, other: Path) -> float:
-    """The norm of the difference of the last weights, relative to their norm; 0 if there are none."""
+    """The norm of the difference of the last weights, relative to their norm; 0 if there are
+    none.
+    """
     file, other_file = (there / layout.LAST for there in (folder, other))
     if not file.exists() and not other_file.exists():
         return 0.0
-    weights, others = (_flat(read_checkpoint(checkpoint)["state_dict"]) for checkpoint in (file, other_file))
+    weights, others = (
+        _flat(read_checkpoint(checkpoint)["state_dict"]) for checkpoint in (file, other_file)
+    )
     return float((weights - others).norm() / weights.norm())
 
 
@@ -167,7 +184,11 @@ def _metrics_differ(folder: Path, other: Path) -> list[float]:
     """By epoch that both have, the largest difference of a loss or an accuracy up to there."""
     rows, other_rows = (read_rows(there / layout.METRICS) for there in (folder, other))
     changes = [
-        max(abs(row.get(name, math.inf) - others.get(name, math.inf)) for name in METRICS if name in {*row, *others})
+        max(
+            abs(row.get(name, math.inf) - others.get(name, math.inf))
+            for name in METRICS
+            if name in {*row, *others}
+        )
         for row, others in zip(rows, other_rows, strict=False)
     ]
     return list(accumulate(changes, max))

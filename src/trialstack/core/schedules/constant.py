@@ -16,5 +16,7 @@ from trialstack.core.schedule import Length, WarmedUp
 class Constant(WarmedUp):
     """One rate."""
 
-    def rates_after(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
+    def rates_after(
+        self, steps_K: NDArray[float64], base: float, length: Length
+    ) -> NDArray[float64]:
         return base + 0 * steps_K

@@ -1,4 +1,6 @@
-"""Half a cosine from the optimizer's learning rate down (torch.optim.lr_scheduler.CosineAnnealingLR)."""
+"""Half a cosine from the optimizer's learning rate down
+(torch.optim.lr_scheduler.CosineAnnealingLR).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Cosine(WarmedUp):
     laid_out: ClassVar[bool] = True
     eta_min: float = key(not_negative("0.0"))
 
-    def rates_after(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
+    def rates_after(
+        self, steps_K: NDArray[float64], base: float, length: Length
+    ) -> NDArray[float64]:
         return half_cosine(base, self.eta_min, steps_K / length.steps)
 
     def largest(self, base: float, epochs: int) -> float:

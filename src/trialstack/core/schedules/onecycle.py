@@ -1,4 +1,6 @@
-"""Up to a peak and down again over the whole run (torch.optim.lr_scheduler.OneCycleLR; Smith, Topin 2018)."""
+"""Up to a peak and down again over the whole run (torch.optim.lr_scheduler.OneCycleLR; Smith, Topin
+2018).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class OneCycle(Schedule):
         top, end = self.pct_start * length.steps - 1, length.steps - 1
         # a rise of one step is at its beginning in that step
         rising = half_cosine(first, self.max_lr, steps_K / (top or 1))
-        falling = half_cosine(self.max_lr, first / self.final_div_factor, (steps_K - top) / (end - top))
+        falling = half_cosine(
+            self.max_lr, first / self.final_div_factor, (steps_K - top) / (end - top)
+        )
         return either(steps_K <= top, rising, falling)
 
     def largest(self, base: float, epochs: int) -> float:

@@ -1,4 +1,6 @@
-"""The optimizer's learning rate times a number every few epochs (torch.optim.lr_scheduler.StepLR)."""
+"""The optimizer's learning rate times a number every few epochs
+(torch.optim.lr_scheduler.StepLR).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Step(WarmedUp):
     step_size: int = key(whole(1, "10"))
     gamma: float = key(positive("0.1"))
 
-    def rates_after(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
+    def rates_after(
+        self, steps_K: NDArray[float64], base: float, length: Length
+    ) -> NDArray[float64]:
         return base * self.gamma ** (steps_K // max(1, round(self.step_size * length.epoch_steps)))
 
     def largest(self, base: float, epochs: int) -> float:

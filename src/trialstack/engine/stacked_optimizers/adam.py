@@ -8,11 +8,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trialstack.engine.stacked_optimizer import Number, Settings, StackedOptimizer, add_scaled, stacked_table
+from trialstack.engine.stacked_optimizer import (
+    Number,
+    Settings,
+    StackedOptimizer,
+    add_scaled,
+    stacked_table,
+)
 
 
 class FusedNumbers(NamedTuple):
-    """Of one step, for torch's kernel: the learning rate of each trial, and how many steps there were with this one."""
+    """Of one step, for torch's kernel: the learning rate of each trial, and how many steps there
+    were with this one.
+    """
 
     scale: float
     rates_S: Sequence[float]
@@ -45,10 +53,15 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
         self.state = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
         self.fused = weights.device.type == "cpu"
         every = (weights, self.accumulator, *self.state.values())
-        self.trials = [tuple([part] for part in parts) for parts in zip(*(t.unbind() for t in every), strict=True)]
+        self.trials = [
+            tuple([part] for part in parts)
+            for parts in zip(*(t.unbind() for t in every), strict=True)
+        ]
 
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:
-        """Numbers of the fused kernel (learning rate, count of steps), or of the formula in `end`."""
+        """Numbers of the fused kernel (learning rate, count of steps), or of the formula in
+        `end`.
+        """
         count = first + 1 + np.arange(len(rates_KS))[:, None]
         if self.fused:
             return stacked_table((1.0, rates_KS, count))
@@ -91,7 +104,11 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
             )  # fmt: skip
 
     def _end_formula(self, step: FormulaNumbers) -> None:
-        gradient, exp_avg, exp_avg_sq = self.accumulator, self.state["exp_avg"], self.state["exp_avg_sq"]
+        gradient, exp_avg, exp_avg_sq = (
+            self.accumulator,
+            self.state["exp_avg"],
+            self.state["exp_avg_sq"],
+        )
         if self.decoupled:
             self.weights.mul_(step.decay)
         elif self.decays:
@@ -99,7 +116,9 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
         exp_avg.lerp_(gradient, step.keep1)
         add_scaled(exp_avg_sq.mul_(step.beta2), gradient.square_(), step.keep2)
         denominator = torch.sqrt(exp_avg_sq, out=gradient).add_(step.eps)
-        add_scaled(self.weights, torch.div(exp_avg, denominator, out=denominator), step.negative_rate)
+        add_scaled(
+            self.weights, torch.div(exp_avg, denominator, out=denominator), step.negative_rate
+        )
 
 
 class AdamW(Adam):

@@ -8,7 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trialstack.engine.stacked_optimizer import Number, Settings, StackedOptimizer, add_scaled, stacked_table
+from trialstack.engine.stacked_optimizer import (
+    Number,
+    Settings,
+    StackedOptimizer,
+    add_scaled,
+    stacked_table,
+)
 
 
 class SGDNumbers(NamedTuple):
