@@ -15,7 +15,8 @@ Seconds of an epoch, for one trial, with validation on 5,000 samples, batch 32, 
 and Lightning also write TensorBoard logs and checkpoints. Times are medians with the lowest and the
 highest; ratios are medians of the ratios within a round, in which every rival trains one epoch.
 "Arithmetic" is the time that the epoch's matrix products would take at the rate of a {size}³
-float32 product, which is measured in every round too. Written by `make bench`; raw numbers in `raw/`.
+float32 product, which is measured in every round too. Written by `make bench`; raw numbers in
+`raw/`.
 """
 
 

@@ -34,7 +34,7 @@ def test_a_schedule_and_an_optimizer_are_a_file_and_a_yaml_each(tmp_path: Path) 
     sweep = (
         "-m",
         "sweep=s",
-        "schedule.end_factor=0.1,0.5",
+        "optimizer.alpha=0.9,0.99",
         "engine=stacked,eager",
         "trainer.precision=64-true",
     )

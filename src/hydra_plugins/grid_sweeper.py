@@ -13,6 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from trialstack.core import layout
 from trialstack.core.errors import TrialsFailed, UserError
 from trialstack.core.hydra_internals import JobReturn, outcome
 
@@ -74,7 +75,7 @@ class GridSweeper(Sweeper):
         if not accepts:
             folder = Path(self.config.hydra.sweep.dir)
             folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, folder / "multirun.yaml")
+            OmegaConf.save(self.config, folder / layout.MULTIRUN)
         returned: list[list[JobReturn]] = []
         for batch in batches:
             returned.append(

@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from trialstack.core import layout
 from trialstack.core.hydra_internals import (
     JobReturn,
     SweepConfigLoader,
@@ -80,7 +81,7 @@ class StackedLauncher(Launcher):
             return returned
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(self.config, folder / layout.MULTIRUN)
         log.info(f"Launching {len(configs)} jobs locally")
         return [self._run(config) for config in configs]
 

@@ -8,6 +8,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack.cli.command import AT_END, end, unwritable
+from trialstack.core import layout
 from trialstack.core.errors import UserError
 from trialstack.core.rules import check, check_folder, resolved
 from trialstack.run.folder import holds_run, locked, refuse_links, refuse_others
@@ -53,7 +54,7 @@ class ClaimFolder(Callback):
                 "hydra/launcher",
                 2,
             )
-        if (folder / "multirun.yaml").exists():
+        if (folder / layout.MULTIRUN).exists():
             end(
                 f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep goes "
                 "on, another "

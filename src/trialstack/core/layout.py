@@ -1,4 +1,4 @@
-"""What lies where: paths in a run folder, and the index in a sweep's."""
+"""What lies where: paths in a run folder, and in that of a sweep."""
 
 from pathlib import Path
 
@@ -20,4 +20,10 @@ EVALUATION_PICTURE = Path("evaluation.png")
 LOCK = Path(".lock")
 
 INDEX = Path("sweep.json")
-"""In the folder of a sweep, of which the run folders are below it."""
+MULTIRUN = Path("multirun.yaml")
+LEADERBOARD = Path("leaderboard.csv")
+LEADERBOARD_TEXT = Path("leaderboard.md")
+LEADERBOARD_PICTURE = Path("sweep.png")
+MEAN_CURVES = Path("tensorboard")
+OF_SWEEP = (INDEX, MULTIRUN, LEADERBOARD, LEADERBOARD_TEXT, LEADERBOARD_PICTURE, MEAN_CURVES)
+"""What is in the folder of a sweep besides its trials."""

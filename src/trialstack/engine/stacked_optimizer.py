@@ -47,6 +47,7 @@ class StackedOptimizer(ABC, Generic[N]):
     Attributes:
         of: the class in torch.optim.
         arguments: of that class that are understood.
+        varying: those in which trials may differ, besides the ones that `core.keys` knows.
         weights: all trials' parameters.
         accumulator: where gradients are accumulated.
         state: what goes into checkpoints, by torch.optim's names, each shaped as the parameters.
@@ -54,6 +55,7 @@ class StackedOptimizer(ABC, Generic[N]):
 
     of: ClassVar[type[torch.optim.Optimizer]]
     arguments: ClassVar[frozenset[str]]
+    varying: ClassVar[frozenset[str]] = frozenset()
     accumulator: Tensor
     state: dict[str, Tensor]
 

@@ -297,12 +297,15 @@ def _common(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in config.items():
         if may_vary(name):
             continue
-        is_group = name in GROUPS and name != "callbacks"
-        common[name] = (
-            {key: item for key, item in value.items() if not may_vary(f"{name}.{key}")}
-            if is_group
-            else value
-        )
+        if name in GROUPS:
+            cls = _class(value) if name == "optimizer" else None
+            varying = OPTIMIZERS[cls].varying if cls in OPTIMIZERS else ()
+            value = {
+                key: item
+                for key, item in value.items()
+                if key not in varying and not may_vary(f"{name}.{key}")
+            }
+        common[name] = value
     return common | {
         "engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}
     }

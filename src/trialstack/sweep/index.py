@@ -15,16 +15,8 @@ from trialstack.core.inside import is_inside
 from trialstack.core.objective import OBJECTIVES
 from trialstack.core.untrusted import Damaged, fields, json_fields
 
-FILES = (
-    layout.INDEX.name,
-    "multirun.yaml",
-    "leaderboard.csv",
-    "leaderboard.md",
-    "sweep.png",
-    "tensorboard",
-)
-"""What a sweep writes into its folder besides its trials: where `sweep.json` is, they are its own.
-"""
+FILES = tuple(path.name for path in layout.OF_SWEEP)
+"""What a sweep writes into its folder besides its trials: where its index is, they are its own."""
 
 _TYPES = {"objective": str, "common": dict[str, Any], "trials": dict[str, Any]}
 
@@ -140,7 +132,7 @@ class SweepIndex:
             UserError: it does.
         """
         for name in FILES:
-            if name != "multirun.yaml" and os.path.lexists(
+            if name != layout.MULTIRUN.name and os.path.lexists(
                 self.folder / name
             ):  # which Hydra's sweepers write
                 raise UserError(

@@ -203,7 +203,7 @@ class Leaderboard:
     def write(self) -> None:
         """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder."""
         with (
-            replaced(self.folder / "leaderboard.csv") as temporary,
+            replaced(self.folder / layout.LEADERBOARD) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
@@ -225,7 +225,7 @@ class Leaderboard:
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n"
             for line in lines
         )
-        with replaced(self.folder / "leaderboard.md") as temporary:
+        with replaced(self.folder / layout.LEADERBOARD_TEXT) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import replaced_folder
 from trialstack.core.errors import cannot_write
 from trialstack.run.status import Status
@@ -60,8 +61,8 @@ def report(folder: Path) -> Leaderboard:
 
 def _write(leaderboard: Leaderboard) -> None:
     leaderboard.write()
-    save_figure(leaderboard, leaderboard.folder / "sweep.png")
-    with replaced_folder(leaderboard.folder / "tensorboard") as board:
+    save_figure(leaderboard, leaderboard.folder / layout.LEADERBOARD_PICTURE)
+    with replaced_folder(leaderboard.folder / layout.MEAN_CURVES) as board:
         write_board(leaderboard, board)
 
 

@@ -191,7 +191,7 @@ class Sweep:
         if not self.index.file.exists():
             self.index.claim()
         self.index.write()
-        with replaced(self.folder / "multirun.yaml") as temporary:
+        with replaced(self.folder / layout.MULTIRUN) as temporary:
             OmegaConf.save(self.master, temporary)
         remove_parts(self.folder, FILES)
         log.info(self._announcement())
