@@ -533,6 +533,16 @@ def test_a_full_disk_loses_nothing(command: Command, monkeypatch: pytest.MonkeyP
     assert result(1)["metrics"]["test/acc"] > 0
 
 
+def test_without_a_terminal_a_long_sweep_says_how_far_it_is(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trialstack.sweep.progress.SILENCE", 0.0)
+    ended = command("train.py", *SWEEP, "seed=1,2", "trainer.max_epochs=2")
+    assert ended.code == 0, ended.err
+    shown = re.findall(r"0/2 trials, epoch (\d)/2, .* samples/s, best val/acc 0\.\d{4}", ended.out)
+    assert shown == ["1", "2"]
+
+
 def test_a_terminal_has_one_bar_for_the_sweep(tmp_path: Path) -> None:
     terminal, theirs = os.openpty()
     termios.tcsetwinsize(terminal, (40, 120))

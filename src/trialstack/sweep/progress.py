@@ -1,14 +1,22 @@
-"""The progress bar of a sweep, on a terminal only."""
+"""How far a sweep is: a bar on a terminal, elsewhere a line now and then."""
 
+import logging
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trialstack.core.objective import improves
 from trialstack.engine.protocol import Measured
+
+log = logging.getLogger(__name__)
+
+SILENCE = 30.0
+"""Seconds at least between two lines where there is no terminal."""
 
 
 class SweepBar(Callback):
@@ -29,7 +37,7 @@ class SweepBar(Callback):
         self._done = 0
         self._finished = 0
         self._samples = 0
-        self._began = time.perf_counter()
+        self._began = self._said = time.perf_counter()
         self._bar = tqdm(
             total=trial_epochs,
             desc=name,
@@ -43,6 +51,10 @@ class SweepBar(Callback):
     def shown(self) -> bool:
         """Whether there is a terminal."""
         return not self._bar.disable
+
+    def below_messages(self) -> AbstractContextManager[None]:
+        """Have messages stand above the bar, not in it."""
+        return logging_redirect_tqdm() if self.shown else nullcontext()
 
     def move_to(self, trials: int, trial_epochs: int) -> None:
         """Count so many trials as done, however their training ended."""
@@ -71,6 +83,10 @@ class SweepBar(Callback):
         for measured in pl_module.measured:
             score = measured.get(self.objective, float("nan"))
             self.best = score if improves(score, self.best, self.objective) else self.best
+        now = time.perf_counter()
+        if not self.shown and now - self._said >= SILENCE:
+            self._said = now
+            log.info(self._text(f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Measured)
@@ -78,10 +94,10 @@ class SweepBar(Callback):
         self.move_to(self._done + trials, self._finished + trials * (trainer.max_epochs or 0))
 
     def _move(self, trial_epochs: float, epoch: str) -> None:
-        rate = self._samples / (time.perf_counter() - self._began)
-        best = "" if self.best is None else f", best {self.objective} {self.best:.4f}"
-        self._bar.set_postfix_str(
-            f"{self._done}/{self.trials} trials{epoch}, {tqdm.format_sizeof(rate)} samples/s{best}",
-            refresh=False,
-        )
+        self._bar.set_postfix_str(self._text(epoch), refresh=False)
         self._bar.update(trial_epochs - self._bar.n)
+
+    def _text(self, epoch: str) -> str:
+        rate = tqdm.format_sizeof(self._samples / (time.perf_counter() - self._began))
+        best = "" if self.best is None else f", best {self.objective} {self.best:.4f}"
+        return f"{self._done}/{self.trials} trials{epoch}, {rate} samples/s{best}"

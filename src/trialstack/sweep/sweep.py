@@ -247,29 +247,30 @@ class Sweep:
         bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
         datasets, done, epochs = Datasets(), 0, 0
         try:
-            for number, stack in enumerate(stacks, 1):
-                together = [self.left[position] for position in stack.members]
-                began = time.perf_counter()
-                self._train_together(together, bar, datasets)
-                release_memory()
-                done += len(together)
-                epochs += sum(member.values["trainer"]["max_epochs"] for member in together)
-                bar.move_to(done, epochs)
-                if not bar.shown:
-                    seconds = time.perf_counter() - began
-                    log.info(
-                        "stack %d of %d: %s, %.1f s",
-                        number,
-                        len(stacks),
-                        _trials(len(together)),
-                        seconds,
-                    )
-                if any(
-                    member.failed and member.values["on_error"] == "stop" for member in together
-                ):
-                    raise TrialsFailed(
-                        f"stopped at a trial that failed; `{self._command()}` continues"
-                    )
+            with bar.below_messages():
+                for number, stack in enumerate(stacks, 1):
+                    together = [self.left[position] for position in stack.members]
+                    began = time.perf_counter()
+                    self._train_together(together, bar, datasets)
+                    release_memory()
+                    done += len(together)
+                    epochs += sum(member.values["trainer"]["max_epochs"] for member in together)
+                    bar.move_to(done, epochs)
+                    if not bar.shown:
+                        seconds = time.perf_counter() - began
+                        log.info(
+                            "stack %d of %d: %s, %.1f s",
+                            number,
+                            len(stacks),
+                            _trials(len(together)),
+                            seconds,
+                        )
+                    if any(
+                        member.failed and member.values["on_error"] == "stop" for member in together
+                    ):
+                        raise TrialsFailed(
+                            f"stopped at a trial that failed; `{self._command()}` continues"
+                        )
         finally:
             bar.close()
 
@@ -355,7 +356,8 @@ def _brief() -> Iterator[None]:
     level = package.level
     if not package.isEnabledFor(logging.DEBUG):
         package.setLevel(logging.WARNING)
-    log.setLevel(logging.INFO)
+    for name in (__name__, "trialstack.sweep.progress"):
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         yield
     finally:
