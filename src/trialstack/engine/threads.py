@@ -22,8 +22,9 @@ TRIED = 64
 
 
 class FreeThreads(Callback):
-    """Has a stack's steps on a CPU computed by a half of the threads, a quarter, and so on, while not
-    all have a core.
+    """Has a stack's steps on a CPU computed by a half of the threads, a quarter, and so on.
+
+    It does so while not all have a core.
     """
 
     def __init__(self, cores: Cores) -> None:
