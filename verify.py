@@ -26,11 +26,12 @@ def main(config: DictConfig) -> None:
             f"{compared.name} differ by {compared.difference:.2e} at most; bound: "
             f"{compared.bound:.2e}"
         )
-    if len(set(found.epochs)) > 1:
-        print("it ended after epoch {} in its stack, after epoch {} alone".format(*found.epochs))
-    if len(set(found.epochs)) > 1 and found.decided_by_rounding:
+    in_stack_epochs, alone_epochs = found.epochs
+    if in_stack_epochs != alone_epochs:
+        print(f"it ended after epoch {in_stack_epochs} in its stack, {alone_epochs} alone")
+    if not found.holds and found.decided_by_rounding:
         print(
-            "rounding decides when this trial ends, so it cannot be compared; "
+            "rounding decides what becomes of this trial, so it cannot be compared; "
             "trainer.precision=64-true would show more"
         )
         sys.exit(1)

@@ -41,6 +41,10 @@ SAMPLES = 2.5
 """
 
 
+DECIDED = 0.5
+"""Change of weights by a last bit, relative to their norm, that leaves nothing to compare."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Something of a trial in its stack against the trial alone.
@@ -68,8 +72,8 @@ class Verification:
         stack_size: trials that trained together.
         statuses: in the stack and alone.
         epochs: in the stack and alone.
-        decided_by_rounding: the trial ends elsewhere, too, where its learning rate differs in the
-            last bit.
+        decided_by_rounding: with a learning rate that differs in the last bit the trial ends
+            elsewhere, or comes to weights that have little in common with its own.
         weights: after the last epoch, the norm of the difference relative to the norm.
         metrics: of the epoch nearest to its bound, the largest difference of a loss or an accuracy
             up to there.
@@ -119,7 +123,7 @@ def verify(folder: Path, root: str | None = None) -> Verification:
             nudged_config.optimizer.lr = _next(config.optimizer.lr, precision)
             _train(nudged_config, nudged)
             rounding, roundings = _weights_differ(alone, nudged), _metrics_differ(alone, nudged)
-            decided_by_rounding = epochs[1] != _epochs(nudged)
+            decided_by_rounding = epochs[1] != _epochs(nudged) or rounding > DECIDED
     compared = "losses and accuracies"
     by_epoch = [
         Comparison(
