@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.report import paired
 from benchmarks.task import TASKS
 from tests.conftest import ROOT
@@ -20,6 +22,7 @@ def test_ratios_pair_the_epochs_of_a_round() -> None:
     assert paired([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2.0
 
 
+@pytest.mark.commands
 def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> None:
     options = (
         "--task",
