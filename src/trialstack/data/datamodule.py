@@ -189,7 +189,8 @@ class _IdxDataModule(ImageDataModule):
         self.download = download
 
     def prepare_data(self) -> None:
-        self.read()
+        if self.spec is None:  # else they have been read
+            self.read()
 
     def read(self) -> Arrays:
         folder = self.root / self.source.__name__ / "raw"
@@ -271,8 +272,8 @@ def _check_arrays(arrays: Arrays, dataset: str, classes: int) -> None:
         ):
             raise UserError(
                 f"{dataset}'s {part} images must be uint8 (0..255) [n, height, width] or [n, "
-                "channels, height, width], "
-                f"all of one shape, got {images.dtype} {list(images.shape)}"
+                f"channels, height, width], all of one shape, got {images.dtype} "
+                f"{list(images.shape)}"
             )
         if labels.shape != images.shape[:1]:
             raise UserError(
