@@ -22,9 +22,8 @@ from trialstack.core.hydra_internals import JobReturn, outcome
 class GridSweeperConf:
     _target_: str = "hydra_plugins.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = field(
-        default_factory=dict
-    )  # null, as Hydra has it, cannot be overridden by values
+    # null, as Hydra has it, cannot be overridden by values
+    params: dict[str, str] | None = field(default_factory=dict)
 
 
 ConfigStore.instance().store(
@@ -132,8 +131,8 @@ def _values(override: Override) -> list[Any]:
     if not override.is_discrete_sweep():
         raise UserError(
             f"{override.input_line} is an interval, which has no list of values; use choice(...) "
-            "or range(...), or "
-            "search in it with hydra/sweeper=optuna, of the plugin hydra-optuna-sweeper"
+            "or range(...), or search in it with hydra/sweeper=optuna, of the plugin "
+            "hydra-optuna-sweeper"
         )
     values = list(override.sweep_string_iterator())
     if not values:

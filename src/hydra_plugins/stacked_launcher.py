@@ -51,9 +51,8 @@ class StackedLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        hydra_context.config_loader = SweepConfigLoader(
-            hydra_context.config_loader
-        )  # the sweeper has this context too
+        # the sweeper has this context too
+        hydra_context.config_loader = SweepConfigLoader(hydra_context.config_loader)
         self.context = hydra_context
         self.task_function = task_function
         self.config = config

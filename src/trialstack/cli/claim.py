@@ -56,9 +56,8 @@ class ClaimFolder(Callback):
             )
         if (folder / layout.MULTIRUN).exists():
             end(
-                f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep goes "
-                "on, another "
-                "sweep=NAME starts one",
+                f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep "
+                "goes on, another sweep=NAME starts one",
                 2,
             )
 

@@ -124,8 +124,7 @@ def _check_text(arguments: list[str]) -> None:
         except UnicodeEncodeError:
             raise UserError(
                 f"arguments must be text in {sys.getfilesystemencoding()}, the locale's encoding, "
-                f"got {argument!a}; "
-                "type it in ASCII, or use another locale, such as LC_ALL=C.UTF-8"
+                f"got {argument!a}; type it in ASCII, or use another locale, such as LC_ALL=C.UTF-8"
             ) from None
 
 

@@ -44,8 +44,7 @@ def resume_in_place(arguments: list[str]) -> list[str]:
         if changes and not argument.lstrip("+").startswith(("resume=", "trainer.", "hydra.", "-")):
             raise UserError(
                 f"resume={folder} goes on with that run's own config, of which only trainer.* can "
-                "change, got "
-                f"{argument}; leave it out, or start a new run"
+                f"change, got {argument}; leave it out, or start a new run"
             )
     return [*arguments, resume.replace("resume=", "hydra.run.dir=", 1), "hydra.output_subdir=null"]
 

@@ -107,9 +107,8 @@ class SweepConfigLoader(ConfigLoaderImpl):
         ]
         key = *_hydra_overrides(master_config), *choosing
         if key not in self._bases:
-            self._bases[key] = pickle.dumps(
-                super().load_sweep_config(master_config, choosing)
-            )  # fastest to copy
+            # fastest to copy
+            self._bases[key] = pickle.dumps(super().load_sweep_config(master_config, choosing))
         config: DictConfig = pickle.loads(self._bases[key])
         self._apply_overrides_to_config(changing, config)
         _describe(

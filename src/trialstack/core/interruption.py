@@ -40,9 +40,8 @@ class Interruption:
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         for number in (*handled, signal.SIGALRM):
             signal.signal(number, self)
-        atexit.register(
-            _ignore, handled
-        )  # called last: the interpreter, as it ends, would let them end it before
+        # called last: the interpreter, as it ends, would let them end it before
+        atexit.register(_ignore, handled)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Have a signal that comes from now on, when all is written, leave the exit code as it

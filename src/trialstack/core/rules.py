@@ -156,8 +156,7 @@ def _check_schedule(values: Mapping[str, Any]) -> None:
     if group.get("warmup_epochs", 0) >= epochs:
         raise UserError(
             f"schedule.warmup_epochs < {epochs} must hold (trainer.max_epochs), got "
-            f"{group['warmup_epochs']}; "
-            "try schedule.warmup_epochs=0.5"
+            f"{group['warmup_epochs']}; try schedule.warmup_epochs=0.5"
         )
 
 
@@ -177,9 +176,8 @@ def _check_optimizer(values: Mapping[str, Any]) -> None:
     if largest > math.log10(FLOAT32.high):
         raise UserError(
             "the learning rate, with what multiplies it (schedule.*, optimizer.weight_decay, 1 / "
-            "(1 - betas[0])), must "
-            f"be at most 3.4e38, all that float32 holds, got 1e{largest:.0f}; try "
-            "optimizer.lr=0.01 schedule=constant"
+            "(1 - betas[0])), must be at most 3.4e38, all that float32 holds, got "
+            f"1e{largest:.0f}; try optimizer.lr=0.01 schedule=constant"
         )
 
 
@@ -208,8 +206,7 @@ def _check_validation(values: Mapping[str, Any]) -> None:
     if every > epochs and not trainer["fast_dev_run"]:
         raise UserError(
             f"trainer.check_val_every_n_epoch <= {epochs} must hold (trainer.max_epochs) for "
-            f"objective={objective}, "
-            f"got {every}; try trainer.check_val_every_n_epoch=1"
+            f"objective={objective}, got {every}; try trainer.check_val_every_n_epoch=1"
         )
 
 
@@ -274,8 +271,7 @@ def _check_network(values: Mapping[str, Any]) -> None:
     if needed > there:
         raise UserError(
             f"model.hidden={quoted(model['hidden'])} has {parameters:.3g} parameters: they and a "
-            "checkpoint take "
-            f"{needed / 2**30:.3g} GiB, this machine has {there / 2**30:.3g}; try "
+            f"checkpoint take {needed / 2**30:.3g} GiB, this machine has {there / 2**30:.3g}; try "
             "model.hidden=[300,100]"
         )
 

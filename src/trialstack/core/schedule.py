@@ -93,7 +93,7 @@ class WarmedUp(Schedule):
 
 def half_cosine(start: float, end: float, part: NDArray[float64]) -> NDArray[float64]:
     """Return half a cosine: `start` at part 0, `end` at part 1."""
-    import numpy as np  # not above: see there
+    import numpy as np  # not above: commands that only read a config start without it
 
     return end + (start - end) * (1 + np.cos(np.pi * part)) / 2
 
@@ -102,7 +102,7 @@ def either(
     first: NDArray[bool_], left: NDArray[float64], right: NDArray[float64]
 ) -> NDArray[float64]:
     """Return `left` where `first` holds, else `right`."""
-    import numpy as np  # not above: see there
+    import numpy as np  # not above: commands that only read a config start without it
 
     return np.where(first, left, right)
 

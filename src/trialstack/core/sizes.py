@@ -54,8 +54,7 @@ def check_sizes(dataset: str, samples: int, val_size: int, batch_size: int) -> N
     if batch_size > samples - val_size:
         raise UserError(
             f"data.batch_size <= {samples - val_size} must hold (the training samples of "
-            f"{dataset}), "
-            f"got {batch_size}; try data.batch_size={min(32, samples - val_size)}"
+            f"{dataset}), got {batch_size}; try data.batch_size={min(32, samples - val_size)}"
         )
 
 
@@ -84,8 +83,7 @@ def check_limits(trainer: Mapping[str, Any], train: int, val: int) -> None:
     if type(interval) is int and interval > steps:
         raise UserError(
             f"trainer.val_check_interval <= {steps} must hold (minibatches of an epoch), got "
-            f"{interval}; "
-            "try trainer.val_check_interval=1.0"
+            f"{interval}; try trainer.val_check_interval=1.0"
         )
 
 

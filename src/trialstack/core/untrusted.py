@@ -162,8 +162,8 @@ def config(file: Path) -> DictConfig | ListConfig:
             values += isinstance(event, yaml.NodeEvent)
             if isinstance(event, yaml.AliasEvent) or depth > _DEPTH or values > _VALUES:
                 raise Damaged(
-                    "is no config of a run: it has YAML aliases, too many values, or is nested too "
-                    "deeply"
+                    "is no config of a run: it has YAML aliases, too many values, or is nested "
+                    "too deeply"
                 )
         return OmegaConf.load(StringIO(content))
     except Damaged:

@@ -26,8 +26,7 @@ def _built(group: str, config: Mapping[str, Any]) -> Any:
     if not _is_transform(cls):
         raise UserError(
             f"{group}._target_ must name a class of torchvision.transforms, a torch.nn.Module or a "
-            "callable class of "
-            f"your own, got {config['_target_']}"
+            f"callable class of your own, got {config['_target_']}"
         )
     arguments = {
         key: _value(f"{group}.{key}", value) for key, value in config.items() if key != "_target_"

@@ -61,9 +61,8 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
 
 def _opened(path: Path, mode: str) -> Image.Image:
     with opened(path) as file, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # there is a limit of our own
+        # there is a limit of our own
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(file) as picture:
             width, height = picture.size
             if width * height > PIXELS:

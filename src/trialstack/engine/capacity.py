@@ -30,9 +30,8 @@ def trial_bytes(configs: Sequence[Mapping[str, Any]], data: ImageDataModule) -> 
     parameters = sum(inputs * outputs + outputs for inputs, outputs in pairwise(widths))
     itemsize = 8 if str(config["trainer"]["precision"]).startswith("64") else 4
     kept = tensors_per_parameter([config["optimizer"] for config in configs])
-    copies = (
-        kept if samples.labels.is_cuda else 2 * kept + 2
-    )  # on a CPU also a checkpoint and the best weights
+    # on a CPU also a checkpoint and the best weights
+    copies = kept if samples.labels.is_cuda else 2 * kept + 2
     batch = config["engine"].get("steps_per_execution", 64) * data.batch_size
     masked = any(config["model"].get("dropout") for config in configs)
     rows = (

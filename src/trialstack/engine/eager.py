@@ -194,9 +194,8 @@ class EpochMetrics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss_sum = SumMetric(
-            nan_strategy="disable"
-        )  # MeanMetric forgets its weights with this strategy
+        # MeanMetric forgets its weights with this strategy
+        self.loss_sum = SumMetric(nan_strategy="disable")
         self.correct, self.samples = SumMetric(), SumMetric()
         self.steps: list[tuple[Tensor, Tensor]] = []
 
@@ -207,9 +206,8 @@ class EpochMetrics(nn.Module):
         """Return mean loss over samples and accuracy, and start anew."""
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         for metric in (self.loss_sum, self.correct, self.samples):
-            metric.set_dtype(
-                dtype
-            )  # 16 bits, which Lightning gives a module in bf16-true, cannot count samples
+            # 16 bits, which Lightning gives a module in bf16-true, cannot count samples
+            metric.set_dtype(dtype)
         if self.steps:
             losses, hits = zip(*self.steps, strict=True)
             sizes = torch.tensor([len(hit) for hit in hits], device=losses[0].device)

@@ -50,8 +50,7 @@ class MLP(nn.Sequential):
         if initialize is None:
             raise UserError(
                 f"model.init must be the name of an initializer of torch.nn.init, got {init!r}; "
-                "try "
-                "model.init=xavier_uniform"
+                "try model.init=xavier_uniform"
             )
         for layer in self:
             if isinstance(layer, nn.Linear):

@@ -68,9 +68,8 @@ class StackedClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.networks = [
-            classifier.network for classifier in classifiers
-        ]  # for their initial weights alone
+        # for their initial weights alone
+        self.networks = [classifier.network for classifier in classifiers]
         self.names = [
             [f"network.{name}" for name, _ in network.named_parameters()]
             for network in self.networks

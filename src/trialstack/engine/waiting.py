@@ -122,9 +122,8 @@ class Idlers:
     def _lead(self, there: threading.Event, released: threading.Event) -> None:
         assert self._library is not None
         count = self._library.omp_get_num_procs
-        nothing = ctypes.cast(
-            count, ctypes.c_void_p
-        )  # a function of the library's that ignores its argument
+        # a function of the library's that ignores its argument
+        nothing = ctypes.cast(count, ctypes.c_void_p)
         self._library.GOMP_parallel(nothing, None, ctypes.c_uint(count() + 1), ctypes.c_uint(0))
         there.set()
         released.wait()

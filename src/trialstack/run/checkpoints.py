@@ -170,8 +170,7 @@ def load(path: Path, mmap: bool = False) -> Any:
             folder = path.parent.parent
             raise UserError(
                 f"{path} does not exist yet: the trial trains in a stack, or was stopped there; "
-                "the same sweep, or "
-                f"`python train.py resume={folder}`, goes on"
+                f"the same sweep, or `python train.py resume={folder}`, goes on"
             ) from None
         raise UserError(
             f"{path} does not exist; the run ended before its first epoch: train it anew"

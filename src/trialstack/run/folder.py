@@ -51,8 +51,7 @@ def refuse_others(folder: Path) -> None:
         if known not in begun and not is_new_log and not is_part(path):
             raise UserError(
                 f"{os.path.relpath(path)} is there, and of no run; a run needs a folder of its "
-                "own: use another "
-                "hydra.run.dir=FOLDER, or move the file"
+                "own: use another hydra.run.dir=FOLDER, or move the file"
             )
 
 
@@ -191,10 +190,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # before the release: the next process locks a new file
         if lock.lock_counter == 1:
-            Path(lock.lock_file).unlink(
-                missing_ok=True
-            )  # before the release: the next process locks a new file
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 

@@ -120,8 +120,7 @@ def _check_no_finder(made: Sequence[Callback]) -> None:
             if isinstance(callback, finder):
                 raise UserError(
                     f"callbacks must leave a trial's config as it is, got {finder.__name__}; try a "
-                    "sweep in its place: "
-                    f"python train.py -m {sweep}"
+                    f"sweep in its place: python train.py -m {sweep}"
                 )
 
 

@@ -30,9 +30,8 @@ def quiet() -> None:
         return
     for logger in lightning:
         logger.setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(
-        logging.INFO
-    )  # somebody has asked for what it says
+    # somebody has asked for what it says
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
     if not is_main_process():
         logging.getLogger("trialstack").setLevel(logging.WARNING)
     for message in (

@@ -100,8 +100,7 @@ def _check_data(settings: Mapping[str, Any]) -> None:
     if cls.read is ImageDataModule.read or missing:
         raise UserError(
             f"data._target_ must name a dataset with {', '.join(missing) or 'read'}, got "
-            f"{settings['_target_']}; try "
-            "data=digits"
+            f"{settings['_target_']}; try data=digits"
         )
     _check_arguments("data", cls, settings, seed=0)
     augment = build_transforms(settings.get("augment") or [])

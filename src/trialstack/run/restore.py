@@ -26,8 +26,8 @@ def load_classifier(checkpoint: Path) -> Classifier:
     except RuntimeError as error:
         raise UserError(
             f"the weights in {checkpoint} do not fit "
-            f"{content['hyper_parameters']['model'].get('_target_')}: "
-            "the model's code has changed; restore it, or train anew"
+            f"{content['hyper_parameters']['model'].get('_target_')}: the model's code has "
+            "changed; restore it, or train anew"
         ) from error
     return classifier.eval()
 

@@ -44,9 +44,8 @@ def describe(
     for logger in loggers:
         logger.log_hyperparams(hyperparameters)
     for writer in _writers(loggers):
-        writer._get_file_writer().add_summary(
-            hp.hparams_pb(hyperparameters, trial_id="")
-        )  # known by its folder
+        # known by its folder
+        writer._get_file_writer().add_summary(hp.hparams_pb(hyperparameters, trial_id=""))
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
         if classifier is None:
             continue
@@ -54,9 +53,8 @@ def describe(
         assert isinstance(example, torch.Tensor)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # torch.jit.trace is deprecated, and still how TensorBoard gets graphs
+                # torch.jit.trace is deprecated, and still how TensorBoard gets graphs
+                warnings.simplefilter("ignore")
                 writer.add_graph(classifier.network, example)
         except Exception as error:  # a network that cannot be traced trains all the same
             log.warning("TensorBoard gets no graph of this model: %s", str(error).splitlines()[0])

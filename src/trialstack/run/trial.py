@@ -68,8 +68,8 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
     if not (conf / "train.yaml").is_file():
         raise UserError(
             f"{conf / 'train.yaml'} does not exist: configs are looked for in the working folder; "
-            "run in a clone of "
-            "trialstack, or pass compose_trial(..., conf=Path(FOLDER)), its conf/"
+            "run in a clone of trialstack, or pass compose_trial(..., conf=Path(FOLDER)), its "
+            "conf/"
         )
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides])
@@ -141,8 +141,7 @@ def check_in_sweep(values: Mapping[str, Any]) -> None:
     if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise UserError(
             f"trainer.devices=1 must hold in a sweep, got {devices}: several processes cannot be "
-            "started within -m; "
-            "run such trials one by one"
+            "started within -m; run such trials one by one"
         )
 
 
@@ -195,8 +194,7 @@ def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig
     if saved.trainer != before_trainer and lock_folder(folder) != folder:
         raise UserError(
             f"resume={config.resume} goes on with a trial of a sweep, which is known by its "
-            "config, got another "
-            "trainer.*; leave it out, and sweep with that instead"
+            "config, got another trainer.*; leave it out, and sweep with that instead"
         )
     if saved.trainer.max_epochs != epochs and getattr(
         SCHEDULES.get(saved.schedule.name), "laid_out", False

@@ -121,8 +121,7 @@ class SweepIndex:
         if not is_inside(name, self.folder) or name.startswith(".") or Path(name).parts[0] in FILES:
             raise UserError(
                 f"a trial's folder must lie in {self.folder} and bear no name of the sweep's own "
-                f"files, got {name!r}; "
-                f"leave out hydra.sweep.subdir, or mend {self.file.name}"
+                f"files, got {name!r}; leave out hydra.sweep.subdir, or mend {self.file.name}"
             )
 
     def claim(self) -> None:
@@ -137,8 +136,7 @@ class SweepIndex:
             ):  # which Hydra's sweepers write
                 raise UserError(
                     f"{self.folder / name} is there, and no sweep's; move it, or use another "
-                    "sweep=NAME or "
-                    "hydra.sweep.dir=FOLDER"
+                    "sweep=NAME or hydra.sweep.dir=FOLDER"
                 )
 
     def write(self) -> None:

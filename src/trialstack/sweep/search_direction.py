@@ -41,9 +41,8 @@ class FollowObjective(Callback):
             return
         with read_write(config.hydra):
             sweeper.direction = wanted
-            config.hydra.overrides.hydra.append(
-                f"hydra.sweeper.direction={wanted}"
-            )  # for the configs of the jobs
+            # for the configs of the jobs
+            config.hydra.overrides.hydra.append(f"hydra.sweeper.direction={wanted}")
 
 
 def _is_chosen(hydra: DictConfig) -> bool:
