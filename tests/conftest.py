@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from hydra.core.plugins import Plugins
 
 from tests.forked import Forked
 from tests.signals import handlers_restored, listen
-from trialstack.core.rules import resolved
+from trialstack.core.parse import parse, resolved
 from trialstack.data.datamodule import MNIST, FashionMNIST
 from trialstack.run.trial import Trial
 
@@ -136,7 +136,13 @@ def composed(folder: Path, *overrides: str) -> Trial:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", ["callbacks=none", "logger=none", f"folder={folder}", *overrides])
     folder.mkdir(parents=True, exist_ok=True)
-    return Trial(resolved(config), folder)
+    return Trial(parse(resolved(config)), folder)
+
+
+def longer(trial: Trial, epochs: int) -> Trial:
+    """Return a trial with another number of epochs."""
+    trainer = {**trial.config.trainer.values, "max_epochs": epochs}
+    return replace(trial, config=parse({**trial.config.values, "trainer": trainer}))
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.conftest import ROOT, Ended, composed
 from tests.run.test_runs import weights
-from trialstack.core.rules import check, resolved
+from trialstack.core.parse import parse, resolved
 from trialstack.data.image_files import read_image
 from trialstack.run.train import train
 
@@ -82,7 +82,7 @@ GROUPS = [
 @pytest.mark.parametrize("option", GROUPS)
 def test_every_shipped_option_keeps_the_rules(option: str) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        check(resolved(compose("train", [option, "folder=somewhere"])))
+        parse(resolved(compose("train", [option, "folder=somewhere"])))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from trialstack.core.schedule import Length
-from trialstack.core.schedules import schedule
+from trialstack.core.schedules import parse_schedule
 
 STEPS, EPOCH, BASE = 40, 10, 0.1
 
@@ -24,7 +24,7 @@ STEPS, EPOCH, BASE = 40, 10, 0.1
 def rates(name: str, **settings: Any) -> list[float]:
     """Return the rate of every step of a run of 4 epochs of 10 steps."""
     numbers_K = np.arange(STEPS, dtype=np.float64)
-    kind = schedule({"name": name, **settings})
+    kind = parse_schedule({"name": name, **settings})
     return [float(rate) for rate in kind.rates(numbers_K, BASE, Length(STEPS, EPOCH))]
 
 

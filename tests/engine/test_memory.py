@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from tests.conftest import ROOT, Ended, composed
+from trialstack.core.schema import DataConfig
 from trialstack.data.cache import Datasets
 from trialstack.data.minibatches import Samples
 from trialstack.engine.memory import free_memory, is_out_of_memory, left_of_groups
@@ -101,7 +102,7 @@ def too_small(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         original = StackedClassifier.on_save_checkpoint
 
         def save(module: StackedClassifier, checkpoint: dict[str, Any]) -> None:
-            if len(module.settings) > trials:
+            if len(module.seeds) > trials:
                 try:
                     raise MemoryError
                 finally:
@@ -141,7 +142,7 @@ def test_a_trial_that_does_not_fit_by_itself_fails_alone(
     original = StackedClassifier.setup
 
     def setup(module: StackedClassifier, stage: str) -> None:
-        if any(settings["seed"] == 2 for settings in module.settings):
+        if 2 in module.seeds:
             raise MemoryError
         original(module, stage)
 
@@ -174,12 +175,9 @@ def test_a_stack_does_not_keep_itself() -> None:
 
 
 def test_datasets_are_shared_and_keep_no_trainer() -> None:
-    config = {
-        "_target_": "trialstack.data.Digits",
-        "batch_size": 32,
-        "val_size": 300,
-        "normalize": "unit",
-    }
+    config = DataConfig.parse(
+        {"_target_": "trialstack.data.Digits", "batch_size": 32, "val_size": 300}
+    )
     datasets = Datasets()
     trainers = [
         Trainer(accelerator="cpu", logger=False, enable_checkpointing=False) for _ in range(2)

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from tests.conftest import ROOT, composed
+from tests.conftest import ROOT, composed, longer
 from tests.run.test_runs import metrics, weights
 from trialstack.core.errors import Interrupted, UserError
 from trialstack.engine.eager import Classifier
@@ -233,9 +233,7 @@ def test_a_killed_stack_goes_on_from_its_checkpoint(
 def test_a_trial_of_a_stack_goes_on_alone(tmp_path: Path) -> None:
     common = (*DOUBLE, "optimizer=adam", "model.dropout=0.2")
     train(stack_of(tmp_path, [["seed=1"], ["seed=2"]], *common))
-    trial = resume_trial(tmp_path / "1")
-    trial.config["trainer"]["max_epochs"] = 4
-    [result] = train([trial])
+    [result] = train([longer(resume_trial(tmp_path / "1"), epochs=4)])
     assert (result.status, result.epochs, result.stack_size) == ("completed", 4, 1)
     alone = trained(tmp_path / "alone", *common, "seed=2", "trainer.max_epochs=4")
     assert_close(weights(tmp_path / "1", "last"), alone)
@@ -290,7 +288,7 @@ def test_every_trial_of_a_stack_leaves_what_a_run_leaves(tmp_path: Path) -> None
         best = Classifier.load_from_checkpoint(
             trial.folder / "checkpoints" / "best.ckpt", weights_only=True
         )
-        assert best.hparams["seed"] == trial.config["seed"]
+        assert best.hparams["seed"] == trial.config.seed
 
 
 def test_chunks_change_nothing_without_dropout(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Timer
 
-from tests.conftest import ROOT, Ended
+from tests.conftest import ROOT, Ended, longer
 from tests.engine.test_stacked import assert_close, interrupt_after, same
 from tests.run.test_runs import metrics, weights
 from trialstack.core.errors import Interrupted
@@ -128,9 +128,7 @@ def test_trials_of_a_stack_that_was_stopped_go_on_alone(
 
 def test_a_trial_that_has_ended_can_be_trained_longer(alone: Path, tmp_path: Path) -> None:
     train(trials(tmp_path, ["0.0", "0.05"], "trainer.max_epochs=5"))
-    trial = resume_trial(tmp_path / "0")
-    trial.config["trainer"]["max_epochs"] = 6
-    [result] = train([trial])
+    [result] = train([longer(resume_trial(tmp_path / "0"), epochs=6)])
     assert (result.status, result.epochs, result.stack_size) == ("completed", 4, 1)
     assert [row["step"] for row in metrics(tmp_path / "0")] == ["20", "40", "60", "80"]
 

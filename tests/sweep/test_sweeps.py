@@ -340,7 +340,7 @@ def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hyperparameters(config: Any, spec: Any) -> dict[str, Any]:
-        if config["seed"] > 2:
+        if config.seed > 2:
             raise UserError("no such luck")
         return trialstack.engine.eager.hyperparameters(config, spec)
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.cli.command import AT_END, end, unwritable
 from trialstack.core import layout
 from trialstack.core.errors import UserError
-from trialstack.core.rules import check, check_folder, resolved
+from trialstack.core.parse import check_folder, parse, resolved
 from trialstack.run.folder import holds_run, locked, refuse_links, refuse_others
 
 
@@ -85,18 +85,21 @@ def _check_job(config: DictConfig, folder: Path) -> None:
         check_folder(config)
         job = config.copy()
         OmegaConf.update(job, "folder", str(folder))
-        values = resolved(job)
-        check(values)
-        if values.get("dry_run"):
+        parsed = parse(resolved(job))
+        if parsed.dry_run:
             raise UserError(
                 "dry_run=true must be on the command line, got it from a config file; remove it "
                 "there"
             )
-        for key, unset in (("sweep", None), ("retry", None), ("on_error", "continue")):
-            if values.get(key, unset) != unset:
+        for key, value, unset in (
+            ("sweep", parsed.sweep, None),
+            ("retry", parsed.retry, None),
+            ("on_error", parsed.on_error, "continue"),
+        ):
+            if value != unset:
                 raise UserError(
-                    f"{key}={values[key]} is for sweeps, got a single run; add -m, or leave it out"
+                    f"{key}={value} is for sweeps, got a single run; add -m, or leave it out"
                 )
         from trialstack.run.rehearsal import rehearse  # torch, from here on
 
-        rehearse([values])
+        rehearse([parsed])

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout
 from trialstack.core.errors import UserError
-from trialstack.core.rules import check_options
+from trialstack.core.parse import check_options
 from trialstack.run.folder import LISTED, read_config, refuse_links
 
 

@@ -6,12 +6,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trialstack.core.errors import UserError
-from trialstack.core.rule import Rule, check_rules, one_of, or_null
-from trialstack.core.rules import RULES
+from trialstack.core.identity import flat
+from trialstack.core.rule import Rule, one_of, or_null
+from trialstack.core.schema import ROOT
 from trialstack.core.unread import check_read
 
 REQUEST_RULES: dict[str, Rule] = {
-    "data.root": or_null(RULES["data.root"]),
+    "data.root": or_null(ROOT),
     "accelerator": one_of("auto", "cpu", "gpu"),
     "index": Rule(
         "a list of sample numbers from 0",
@@ -49,7 +50,10 @@ def check_request(config: DictConfig) -> None:
     values: Any = OmegaConf.to_container(config, resolve=True)
     check_read(values, ("run", "data", *REQUEST_RULES))
     check_read(values["data"], ("root",), "data.")
-    check_rules(values, REQUEST_RULES)
+    given = flat(values)
+    for key, rule in REQUEST_RULES.items():
+        if key in given:
+            rule.check(key, given[key])
     if "index" in config and bool(as_list(config.index)) == bool(as_list(config.images)):
         got = "both" if as_list(config.index) else "neither"
         raise UserError(f"either index=[0,1,2] or images=[a.png,...] is needed, got {got}")

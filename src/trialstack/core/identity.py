@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trialstack.core.keys import is_learned
+from trialstack.core.schema import is_learned
 
 
 def content(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a rule says of a config's key, and the rules that many keys have."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -27,30 +27,30 @@ class Rule:
     """`KEY must be MUST`; `remedy` is an override that is right.
 
     Attributes:
-        needed: a config without the key cannot be used: nothing else says what it would be.
         range: of numbers.
     """
 
     must: str
     holds: Callable[[Any], bool]
     remedy: str
-    needed: bool = False
     range: Range | None = None
 
-    def broken(self, key: str, value: Any) -> str | None:
-        """Return what is wrong with a key's value, None if nothing is."""
+    def check(self, key: str, value: Any) -> None:
+        """Check a key's value.
+
+        Raises:
+            UserError: it breaks the rule.
+        """
         beyond = ""
         if self.range is not None and type(value) in (int, float) and value != 0:
             beyond = (
                 "" if self.range.low <= abs(value) <= self.range.high else f" ({self.range.text})"
             )
         if not beyond and self.holds(value):
-            return None
-        return f"{key} must be {self.must}{beyond}, got {quoted(value)}; try {key}={self.remedy}"
-
-
-def needed(rule: Rule) -> Rule:
-    return replace(rule, needed=True)
+            return
+        raise UserError(
+            f"{key} must be {self.must}{beyond}, got {quoted(value)}; try {key}={self.remedy}"
+        )
 
 
 def or_null(rule: Rule) -> Rule:
@@ -112,20 +112,3 @@ def class_name(remedy: str) -> Rule:
         lambda x: isinstance(x, str) and _DOTTED.fullmatch(x) is not None,
         remedy,
     )
-
-
-def check_rules(values: Any, rules: Mapping[str, Rule]) -> None:
-    """Check values in groups against the rules of dotted keys.
-
-    Raises:
-        UserError: one breaks its rule, or is needed and missing.
-    """
-    for key, rule in rules.items():
-        group, _, name = key.rpartition(".")
-        scope = values.get(group) or {} if group else values
-        if name in scope:
-            broken = rule.broken(key, scope[name])
-            if broken is not None:
-                raise UserError(broken)
-        elif rule.needed:
-            raise UserError(f"{key} must be {rule.must}, got none; try {key}={rule.remedy}")

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:  # commands that only read a config start without it
     from numpy import bool_, float64
     from numpy.typing import NDArray
 
-from trialstack.core.rule import Rule, not_negative
+from trialstack.core.key import Group, key
+from trialstack.core.rule import not_negative
 
 
 class Length(NamedTuple):
@@ -29,14 +30,9 @@ class Length(NamedTuple):
     epoch_steps: float
 
 
-def key(rule: Rule) -> Any:
-    """Return a field of a schedule: a key of its config, and what that must be."""
-    return field(metadata={"rule": rule})
-
-
-@dataclass(frozen=True)
-class Schedule(ABC):
-    """The keys of a `schedule` group are its fields; trials of a stack may differ in them.
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Group, ABC):
+    """The keys of a `schedule` group; trials of a stack may differ in them.
 
     Attributes:
         laid_out: for a run's length, so that a longer run would have had other rates from the
@@ -44,11 +40,6 @@ class Schedule(ABC):
     """
 
     laid_out: ClassVar[bool] = False
-
-    @classmethod
-    def rules(cls) -> dict[str, Rule]:
-        """Return the rule of each key."""
-        return {key.name: key.metadata["rule"] for key in fields(cls)}
 
     @abstractmethod
     def rates(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
@@ -67,7 +58,7 @@ class Schedule(ABC):
         return log10(base)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WarmedUp(Schedule):
     """A schedule after a linear warm-up to the optimizer's learning rate.
 
@@ -75,7 +66,7 @@ class WarmedUp(Schedule):
         warmup_epochs: epochs, or a part of one.
     """
 
-    warmup_epochs: float = key(not_negative("0.5"))
+    warmup_epochs: float = key(not_negative("0.5"), varies=True)
 
     def rates(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
         # one step at least is left for what comes after

@@ -3,11 +3,10 @@
 Of this project's datasets it is known before they are read, and before torch is loaded.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from trialstack.core.errors import UserError
+from trialstack.core.schema import TrainerConfig
 
 EVALUATION_BATCH = 1000
 """Samples in a minibatch of validation and test: results do not depend on it."""
@@ -58,7 +57,7 @@ def check_sizes(dataset: str, samples: int, val_size: int, batch_size: int) -> N
         )
 
 
-def check_limits(trainer: Mapping[str, Any], train: int, val: int) -> None:
+def check_limits(trainer: TrainerConfig, train: int, val: int) -> None:
     """Check what limits the minibatches of an epoch against how many there are.
 
     Args:
@@ -69,17 +68,16 @@ def check_limits(trainer: Mapping[str, Any], train: int, val: int) -> None:
     Raises:
         UserError: none would be left.
     """
-    if trainer.get("fast_dev_run"):  # which has the place of all these
+    if trainer.fast_dev_run:  # which has the place of all these
         return
-    steps = epoch_steps(train, trainer["limit_train_batches"])
-    overfit = trainer.get("overfit_batches", 0)
+    steps = epoch_steps(train, trainer.limit_train_batches)
     for key, limit, there in (
-        ("limit_val_batches", trainer["limit_val_batches"], val),
-        ("overfit_batches", overfit, min(train, val)),
+        ("limit_val_batches", trainer.limit_val_batches, val),
+        ("overfit_batches", trainer.overfit_batches, min(train, val)),
     ):
         if limit:
             _limited(key, limit, there)
-    interval = trainer.get("val_check_interval")
+    interval = trainer.val_check_interval
     if type(interval) is int and interval > steps:
         raise UserError(
             f"trainer.val_check_interval <= {steps} must hold (minibatches of an epoch), got "

@@ -2,12 +2,11 @@
 
 import copy
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from lightning.pytorch import Trainer
 
 from trialstack.core.build import build
+from trialstack.core.schema import DataConfig
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
 
@@ -23,7 +22,7 @@ class Datasets:
     def __init__(self) -> None:
         self._loaded: dict[str, ImageDataModule] = {}
 
-    def load(self, config: Mapping[str, Any], seed: int, trainer: Trainer) -> ImageDataModule:
+    def load(self, config: DataConfig, seed: int, trainer: Trainer) -> ImageDataModule:
         """Return the DataModule of a `data` group, set up on the trainer's device.
 
         What stays here knows no trainer, which would keep what it has trained.
@@ -31,7 +30,7 @@ class Datasets:
         Raises:
             UserError: the config is at fault, or the data is missing or damaged.
         """
-        samples = {name: value for name, value in config.items() if name != "batch_size"}
+        samples = {name: value for name, value in config.values.items() if name != "batch_size"}
         key = json.dumps([samples, str(trainer.strategy.root_device)], sort_keys=True)
         if key not in self._loaded:
             loaded = _loaded(config, seed, trainer)
@@ -39,15 +38,14 @@ class Datasets:
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[key] = loaded
         data = copy.copy(self._loaded[key])
-        data.batch_size, data.seed, data.trainer = config["batch_size"], seed, trainer
+        data.batch_size, data.seed, data.trainer = config.batch_size, seed, trainer
         data.check_sizes()
         return data
 
 
-def _loaded(config: Mapping[str, Any], seed: int, trainer: Trainer) -> ImageDataModule:
-    settings = dict(config)
-    settings["augment"] = build_transforms(settings.get("augment") or [])
-    data = build("data", settings, ImageDataModule, seed=seed)
+def _loaded(config: DataConfig, seed: int, trainer: Trainer) -> ImageDataModule:
+    augment = build_transforms(config.augment or [])
+    data = build("data", config.values, ImageDataModule, augment=augment, seed=seed)
     data.trainer = trainer
     data.setup()
     data.trainer = None

@@ -4,7 +4,6 @@ Shapes: B samples in a minibatch, C classes; images are [B, channels, height, wi
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from trialstack.core.build import build
 from trialstack.core.errors import Diverged, UserError
 from trialstack.core.random_streams import stream
 from trialstack.core.schedule import Length
-from trialstack.core.schedules import schedule
+from trialstack.core.schedules import parse_schedule
+from trialstack.core.schema import TrialConfig
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
 
@@ -50,6 +50,9 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        self.seed = seed
+        self.model_group, self.optimizer_group = model, optimizer
+        self.schedule = parse_schedule(schedule)
         self.spec = ImageSpec.from_primitives(spec)
         num_classes = len(self.spec.class_names)
         with torch.random.fork_rng(devices=[]):
@@ -84,7 +87,7 @@ class Classifier(LightningModule):
             UserError: it does not take the dataset's images, or gives something else than logits
                 [2, C].
         """
-        target, classes = self.hparams["model"].get("_target_"), len(self.spec.class_names)
+        target, classes = self.model_group.get("_target_"), len(self.spec.class_names)
         images = torch.zeros(2, *self.spec.shape)
         try:
             with torch.no_grad():
@@ -124,7 +127,7 @@ class Classifier(LightningModule):
         """Dropout depends on the seed and the epoch alone, so that a resumed run draws what it
         would have drawn.
         """
-        torch.manual_seed(stream(self.hparams["seed"], self.current_epoch, self.global_rank))
+        torch.manual_seed(stream(self.seed, self.current_epoch, self.global_rank))
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         self._lr = float(scheduler.optimizer.param_groups[0]["lr"])  # what the step was made with
@@ -168,13 +171,13 @@ class Classifier(LightningModule):
         self.log_dict(values, prog_bar=True, logger=logger)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        settings = self.hparams["optimizer"]
-        optimizer: Optimizer = build("optimizer", settings, Optimizer, self.parameters())
+        optimizer: Optimizer = build(
+            "optimizer", self.optimizer_group, Optimizer, self.parameters()
+        )
         steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
         assert epochs is not None
-        of_run = schedule(self.hparams["schedule"])
         base = float(optimizer.param_groups[0]["lr"])
-        rates_K = of_run.rates(
+        rates_K = self.schedule.rates(
             np.arange(steps, dtype=np.float64), base, Length(steps, steps / epochs)
         ).tolist()
         for group in optimizer.param_groups:
@@ -230,7 +233,12 @@ def shortest(scalar: Tensor) -> float:
     return float(str(scalar.cpu().numpy()))
 
 
-def hyperparameters(config: Mapping[str, Any], spec: ImageSpec) -> dict[str, Any]:
-    """Return a Classifier's arguments from a trial's resolved config."""
-    groups = {name: dict(config[name]) for name in ("model", "optimizer", "schedule")}
-    return {"spec": spec.primitives(), "seed": config["seed"], **groups}
+def hyperparameters(config: TrialConfig, spec: ImageSpec) -> dict[str, Any]:
+    """Return a Classifier's arguments from a trial's config."""
+    return {
+        "spec": spec.primitives(),
+        "model": dict(config.model.values),
+        "optimizer": dict(config.optimizer.values),
+        "schedule": dict(config.schedule.values),
+        "seed": config.seed,
+    }

@@ -15,7 +15,6 @@ from torch import Tensor
 from trialstack.core.errors import Diverged
 from trialstack.core.objective import improves
 from trialstack.core.schedule import Length
-from trialstack.core.schedules import schedule
 from trialstack.data.minibatches import Batch, Samples
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
@@ -74,12 +73,12 @@ class StackedClassifier(LightningModule):
             [f"network.{name}" for name, _ in network.named_parameters()]
             for network in self.networks
         ]
-        self.settings: list[Mapping[str, Any]] = [
-            dict(classifier.hparams) for classifier in classifiers
-        ]
-        self.schedules = [schedule(settings["schedule"]) for settings in self.settings]
+        self.hyperparameters = [dict(classifier.hparams) for classifier in classifiers]
+        self.seeds = [classifier.seed for classifier in classifiers]
+        self.optimizer_groups = [classifier.optimizer_group for classifier in classifiers]
+        self.schedules = [classifier.schedule for classifier in classifiers]
         self.base_rates = [
-            float(complete_settings(settings["optimizer"])["lr"]) for settings in self.settings
+            float(complete_settings(optimizer)["lr"]) for optimizer in self.optimizer_groups
         ]
         self.samples = samples
         self.chunks = chunks
@@ -91,7 +90,7 @@ class StackedClassifier(LightningModule):
         self.resumed: Sequence[Mapping[str, Any]] | None = None
         self._step = 0
         if len(classifiers) == 1:
-            self.save_hyperparameters(self.settings[0], logger=False)
+            self.save_hyperparameters(self.hyperparameters[0], logger=False)
             self.network = self.networks[0]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -120,39 +119,38 @@ class StackedClassifier(LightningModule):
         if self.parts:
             return
         dtype = torch.float64 if self.trainer.precision == "64-true" else torch.float32
-        by_seed = sorted(range(len(self.settings)), key=lambda index: self._row(index))
+        by_seed = sorted(range(len(self.seeds)), key=lambda index: self._row(index))
         self.parts = [
             self._part(list(indices), dtype)
             for indices in np.array_split(by_seed, self._part_count(dtype))
         ]
         self.networks.clear()
-        if len(self.settings) == 1:
+        if len(self.seeds) == 1:
             [part] = self.parts
             views = part.stack.of_trial(part.stack.parameters, 0)
             for parameter, view in zip(self.network.parameters(), views, strict=True):
                 parameter.data = view
 
     def _row(self, index: int) -> int:
-        return self.chunks.seeds.index(self.settings[index]["seed"])
+        return self.chunks.seeds.index(self.seeds[index])
 
     def _part_count(self, dtype: torch.dtype) -> int:
         if self.samples.labels.is_cuda:
             return 1
-        tensors = tensors_per_parameter([settings["optimizer"] for settings in self.settings])
+        tensors = tensors_per_parameter(self.optimizer_groups)
         parameters = sum(p.numel() for p in self.networks[0].parameters())
         return min(
-            len(self.settings),
-            -(-len(self.settings) * parameters * tensors * dtype.itemsize // PART_BYTES),
+            len(self.seeds),
+            -(-len(self.seeds) * parameters * tensors * dtype.itemsize // PART_BYTES),
         )
 
     def _part(self, indices: list[int], dtype: torch.dtype) -> Part:
         rows = [self._row(index) for index in indices]
-        settings = [self.settings[index] for index in indices]
         networks = [self.networks[index] for index in indices]
         stack = Stack(
             [network for network in networks if isinstance(network, MLP)],
-            [setting["seed"] for setting in settings],
-            [setting["optimizer"] for setting in settings],
+            [self.seeds[index] for index in indices],
+            [self.optimizer_groups[index] for index in indices],
             self.samples,
             dtype,
         )
@@ -262,7 +260,7 @@ class StackedClassifier(LightningModule):
                 )
             ),
             "hparams_name": "kwargs",
-            "hyper_parameters": self.settings[index],
+            "hyper_parameters": self.hyperparameters[index],
         }
 
     def state(self, index: int) -> dict[str, Any]:
@@ -294,7 +292,7 @@ class StackedClassifier(LightningModule):
         return part, part.indices.index(index)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        states = [self.state(index) for index in range(len(self.settings))]
+        states = [self.state(index) for index in range(len(self.seeds))]
         checkpoint.update(states[0] if len(states) == 1 else {"trials": states})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

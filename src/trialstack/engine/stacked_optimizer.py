@@ -47,7 +47,7 @@ class StackedOptimizer(ABC, Generic[N]):
     Attributes:
         of: the class in torch.optim.
         arguments: of that class that are understood.
-        varying: those in which trials may differ, besides the ones that `core.keys` knows.
+        varying: those in which trials may differ, besides the ones that `core.schema` knows.
         weights: all trials' parameters.
         accumulator: where gradients are accumulated.
         state: what goes into checkpoints, by torch.optim's names, each shaped as the parameters.

@@ -133,7 +133,7 @@ class Fit:
         return {}
 
     def trainer_settings(self) -> dict[str, Any]:
-        return dict(self.config["trainer"])
+        return dict(self.config.trainer.values)
 
     def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Return a run's best classifier, None if it has none.
@@ -156,9 +156,9 @@ class Fit:
             self.account.seconds["startup"] = time.perf_counter() - self.began
             trainer = self._trainer()
             with self.account.measure("data"):
-                data = self.datasets.load(self.config["data"], self.config["seed"], trainer)
+                data = self.datasets.load(self.config.data, self.config.seed, trainer)
             minibatches = -(-len(data.train_samples.labels) // data.batch_size)
-            check_limits(self.config["trainer"], minibatches, len(data.val_dataloader()))
+            check_limits(self.config.trainer, minibatches, len(data.val_dataloader()))
             self._leave(self.capacity(data))
             classifiers = self._classifiers(data)
             if not classifiers:
@@ -251,7 +251,7 @@ class Fit:
 
     def _trainer(self) -> Trainer:
         settings = self.trainer_settings()
-        check_devices(settings["accelerator"], settings["devices"])
+        check_devices(self.config.trainer.accelerator, self.config.trainer.devices)
         callbacks = self.callbacks()
         defaults = {
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
@@ -260,10 +260,10 @@ class Fit:
             "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
         }
         settings["plugins"] = [WholeFiles(), *_listed(settings.get("plugins"))]
-        max_time = settings.pop("max_time", None)
+        settings.pop("max_time", None)
         try:
-            if max_time is not None:
-                callbacks.append(Timer(max_time, verbose=False))
+            if self.config.trainer.max_time is not None:
+                callbacks.append(Timer(self.config.trainer.max_time, verbose=False))
             for callback in callbacks:
                 if isinstance(
                     callback, Timer
@@ -339,7 +339,7 @@ class Fit:
             return
         run.result.status = Status.COMPLETED
         if run.ended is not None:
-            epochs = self.config["trainer"]["max_epochs"]
+            epochs = self.config.trainer.max_epochs
             run.result.reason = (
                 f"stopped after epoch {len(run.history.rows)} of {epochs}: {run.ended}"
             )
@@ -461,22 +461,16 @@ class StackedFit(Fit):
             stack.remove()
 
     def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
-        limits = self.config["trainer"]
         samples = len(data.train_samples.labels)
         chunks = ShuffledChunks(
             samples,
             data.batch_size,
-            seeds=sorted({run.config["seed"] for run in self.runs}),
-            steps=epoch_steps(
-                -(-samples // data.batch_size),
-                int(limits["fast_dev_run"]) or limits["limit_train_batches"],
-            ),
-            steps_per_execution=self.runs[0].steps_per_execution,
+            seeds=sorted({run.config.seed for run in self.runs}),
+            steps=epoch_steps(-(-samples // data.batch_size), self.config.trainer.batches_of_epoch),
+            steps_per_execution=self.config.engine.steps_per_execution,
             device=data.train_samples.labels.device,
         )
-        module = StackedClassifier(
-            classifiers, data.train_samples, chunks, self.config["objective"]
-        )
+        module = StackedClassifier(classifiers, data.train_samples, chunks, self.config.objective)
         if self.stack is None:
             module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
         return module

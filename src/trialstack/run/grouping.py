@@ -3,7 +3,7 @@
 import inspect
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,8 +14,18 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.core.build import build_all, check_all
 from trialstack.core.errors import UserError
-from trialstack.core.keys import GROUPS, KEYS, Key, may_vary
+from trialstack.core.identity import flat
+from trialstack.core.key import Key
 from trialstack.core.origins import imported
+from trialstack.core.schema import (
+    Component,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainerConfig,
+    TrialConfig,
+    may_vary,
+)
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.models import MLP
 from trialstack.engine.stacked_optimizers import OPTIMIZERS, complete_settings
@@ -78,11 +88,12 @@ class Planned(NamedTuple):
         return None if self.alone is None else f"one by one: {self.alone}"
 
 
-def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
+def plan(configs: Sequence[TrialConfig], apart: Sequence[Any] = ()) -> list[Planned]:
     """Return which trials train together, in the order of their first ones.
 
     Args:
-        configs: of the trials, as plain values.
+        configs: of the trials.
+        apart: of each trial, what else those that train together must have in common.
 
     Raises:
         UserError: `engine=stacked` cannot train a trial.
@@ -90,11 +101,11 @@ def plan(configs: Sequence[Mapping[str, Any]]) -> list[Planned]:
     planned: dict[str, Planned] = {}
     reasons: dict[str, tuple[str | None, str | None]] = {}
     for position, config in enumerate(configs):
-        check_all("logger", config["logger"], Logger)
-        common = _common(config)
-        key = json.dumps([common, config["engine"]["name"]], sort_keys=True)
+        check_all("logger", config.values["logger"], Logger)
+        common = _common(config) | {"apart": apart[position] if apart else None}
+        key = json.dumps([common, config.engine.name], sort_keys=True)
         if key not in reasons:
-            made = build_all("callbacks", config["callbacks"], Callback)
+            made = build_all("callbacks", config.values["callbacks"], Callback)
             _check_no_finder(made)
             eager = _why_eager(config, made)
             reasons[key] = eager, next(_alone_reasons(made), None) if eager is None else None
@@ -124,12 +135,12 @@ def _check_no_finder(made: Sequence[Callback]) -> None:
                 )
 
 
-def _why_eager(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> str | None:
+def _why_eager(config: TrialConfig, callbacks: Sequence[Callback]) -> str | None:
     """Why a trial trains on the eager engine; None if it does not."""
-    if config["engine"]["name"] == "eager":
+    if config.engine.name == "eager":
         return "engine=eager"
     reason = next(_reasons(config, callbacks), None)
-    if reason is not None and config["engine"]["name"] == "stacked":
+    if reason is not None and config.engine.name == "stacked":
         raise UserError(
             f"engine=stacked cannot train with {reason}; leave out engine=stacked, or use "
             "engine=eager"
@@ -177,61 +188,63 @@ def _why_eager_still(run: Run, reason: str | None) -> str | None:
     return reason
 
 
-def _reasons(config: Mapping[str, Any], callbacks: Sequence[Callback]) -> Iterator[str]:
+def _reasons(config: TrialConfig, callbacks: Sequence[Callback]) -> Iterator[str]:
     """What the stacked engine cannot train with."""
-    yield from _model_reasons(config["model"])
-    yield from _optimizer_reasons(config["optimizer"])
-    yield from _data_reasons(config["data"])
-    yield from _trainer_reasons(config["trainer"])
+    yield from _model_reasons(config.model)
+    yield from _optimizer_reasons(config.optimizer)
+    yield from _data_reasons(config.data)
+    yield from _trainer_reasons(config.trainer)
     for callback in callbacks:
         yield from _callback_reasons(callback)
 
 
-def _model_reasons(model: Mapping[str, Any]) -> Iterator[str]:
+def _model_reasons(model: ModelConfig) -> Iterator[str]:
     if _class(model) is not MLP:
-        yield f"model._target_={model['_target_']}, only with trialstack.models.MLP"
+        yield f"model._target_={model.target}, only with trialstack.models.MLP"
 
 
-def _optimizer_reasons(optimizer: Mapping[str, Any]) -> Iterator[str]:
+def _optimizer_reasons(optimizer: OptimizerConfig) -> Iterator[str]:
     kind = _class(optimizer)
     if kind is None:
         return
     if kind not in OPTIMIZERS:
         names = ", ".join(known.__name__ for known in OPTIMIZERS)
-        yield f"optimizer._target_={optimizer['_target_']}, only with {names}"
+        yield f"optimizer._target_={optimizer.target}, only with {names}"
         return
     known, defaults = (
         OPTIMIZERS[kind].arguments,
-        complete_settings({"_target_": optimizer["_target_"]}),
+        complete_settings({"_target_": optimizer.target}),
     )
-    for name, value in complete_settings(optimizer).items():
+    for name, value in complete_settings(optimizer.values).items():
         if name not in known and value != defaults[name]:
             yield f"optimizer.{name}={value}"
 
 
-def _data_reasons(data: Mapping[str, Any]) -> Iterator[str]:
-    if data.get("augment"):
+def _data_reasons(data: DataConfig) -> Iterator[str]:
+    if data.augment:
         yield "data.augment, which transforms images one by one"
     kind = _class(data)
     own = getattr(kind, "train_dataloader", ImageDataModule.train_dataloader)
     if own is not ImageDataModule.train_dataloader:
-        yield f"data._target_={data['_target_']}, which has its own train_dataloader"
+        yield f"data._target_={data.target}, which has its own train_dataloader"
 
 
-def _trainer_reasons(trainer: Mapping[str, Any]) -> Iterator[str]:
-    devices, accelerator = trainer["devices"], trainer["accelerator"]
-    if trainer["strategy"] not in ("auto", "single_device"):
-        yield f"trainer.strategy={trainer['strategy']}"
-    if _device_count(devices, accelerator) > 1:
-        yield f"trainer.devices={devices}, only with one device"
-    if _device_type(accelerator) not in ("cpu", "cuda"):
-        yield f"trainer.accelerator={accelerator}, only with the CPU and CUDA"
-    if str(trainer["precision"]) not in ("32", "32-true", "64", "64-true"):
-        yield f"trainer.precision={trainer['precision']}, only with 32-true and 64-true"
+def _trainer_reasons(trainer: TrainerConfig) -> Iterator[str]:
+    if trainer.strategy not in ("auto", "single_device"):
+        yield f"trainer.strategy={trainer.strategy}"
+    if _device_count(trainer.devices, trainer.accelerator) > 1:
+        yield f"trainer.devices={trainer.devices}, only with one device"
+    if _device_type(trainer.accelerator) not in ("cpu", "cuda"):
+        yield f"trainer.accelerator={trainer.accelerator}, only with the CPU and CUDA"
+    if str(trainer.precision) not in ("32", "32-true", "64", "64-true"):
+        yield f"trainer.precision={trainer.precision}, only with 32-true and 64-true"
     defaults = inspect.signature(Trainer.__init__).parameters
-    for name, value in trainer.items():
+    for name, value in trainer.values.items():
         default = defaults[name].default if name in defaults else None
-        if value not in (None, False, default) and not KEYS.get(f"trainer.{name}", Key()).in_stack:
+        if (
+            value not in (None, False, default)
+            and not TrainerConfig.known().get(name, Key()).in_stack
+        ):
             yield f"trainer.{name}={value}"
 
 
@@ -281,30 +294,22 @@ def _alone_reasons(callbacks: Sequence[Callback]) -> Iterator[str]:
             yield f"the callback {type(callback).__name__}, which knows of one trial alone"
 
 
-def _class(config: Mapping[str, Any]) -> type[Any] | None:
+def _class(config: Component) -> type[Any] | None:
     """The class of a `_target_`; None if there is none, which is an error where it is built."""
     try:
-        found = imported(str(config.get("_target_")))
+        found = imported(config.target)
     except (Exception, SystemExit):
         return None
     return found if isinstance(found, type) else None
 
 
-def _common(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the trials of a stack have in common."""
-    common: dict[str, Any] = {}
-    for name, value in config.items():
-        if may_vary(name):
-            continue
-        if name in GROUPS:
-            cls = _class(value) if name == "optimizer" else None
-            varying = OPTIMIZERS[cls].varying if cls in OPTIMIZERS else ()
-            value = {
-                key: item
-                for key, item in value.items()
-                if key not in varying and not may_vary(f"{name}.{key}")
-            }
-        common[name] = value
-    return common | {
-        "engine": {"steps_per_execution": config["engine"].get("steps_per_execution", 64)}
+def _common(config: TrialConfig) -> dict[str, Any]:
+    """What the trials of a stack have in common, by dotted key."""
+    cls = _class(config.optimizer)
+    varying = OPTIMIZERS[cls].varying if cls in OPTIMIZERS else frozenset()
+    common = {
+        key: value
+        for key, value in flat(config.values).items()
+        if not may_vary(key) and key not in {f"optimizer.{name}" for name in varying}
     }
+    return common | {"engine.steps_per_execution": config.engine.steps_per_execution}

@@ -21,6 +21,14 @@ from torch.optim import Optimizer
 
 from trialstack.core.build import build, cannot_be_made, named_class
 from trialstack.core.errors import UserError
+from trialstack.core.schema import (
+    Component,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainerConfig,
+    TrialConfig,
+)
 from trialstack.core.unread import check_read
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
@@ -30,7 +38,7 @@ from trialstack.run.grouping import plan
 from trialstack.run.quiet import quiet
 
 
-def rehearse(configs: Sequence[Mapping[str, Any]]) -> None:
+def rehearse(configs: Sequence[TrialConfig]) -> None:
     """Check the configs of trials, each by itself.
 
     Raises:
@@ -39,9 +47,9 @@ def rehearse(configs: Sequence[Mapping[str, Any]]) -> None:
     quiet()
     for config in configs:
         for group, check in _CHECKS.items():
-            content = json.dumps([group, config[group]], sort_keys=True)
+            content = json.dumps([group, config.values[group]], sort_keys=True)
             if content not in _RIGHT:
-                check(config[group])
+                check(getattr(config, group))
                 _RIGHT.add(content)
     plan(configs)
 
@@ -50,18 +58,17 @@ _RIGHT: set[str] = set()
 """Groups that were found right, so that each is tried once in a process."""
 
 
-def _check_trainer(settings: Mapping[str, Any]) -> None:
+def _check_trainer(config: TrainerConfig) -> None:
     check_read(
-        settings,
+        config.values,
         inspect.signature(Trainer).parameters,
         "trainer.",
         "lightning.Trainer does not take",
     )
-    check_devices(settings["accelerator"], settings["devices"])
-    arguments = dict(settings)
-    duration = arguments.pop("max_time", None)
+    check_devices(config.accelerator, config.devices)
+    arguments = {name: value for name, value in config.values.items() if name != "max_time"}
     try:
-        Timer(duration)
+        Timer(config.max_time)
         with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
             Trainer(
                 **arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False
@@ -70,86 +77,81 @@ def _check_trainer(settings: Mapping[str, Any]) -> None:
         raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
 
 
-def _check_optimizer(settings: Mapping[str, Any]) -> None:
+def _check_optimizer(config: OptimizerConfig) -> None:
     """Make one for a parameter, and a step with those whose steps are known to need no more than
     that.
     """
-    cls = named_class("optimizer", settings, Optimizer)
-    _check_arguments("optimizer", cls, settings, params=())
+    cls = named_class("optimizer", config.values, Optimizer)
+    _check_arguments("optimizer", cls, config, params=())
     parameter = nn.Parameter(torch.zeros(1, 1))
     try:
-        optimizer = build("optimizer", settings, Optimizer, [parameter])
+        optimizer = build("optimizer", config.values, Optimizer, [parameter])
         if cls in OPTIMIZERS:
             parameter.grad = torch.zeros_like(parameter)
             optimizer.step()
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"optimizer: {settings['_target_']} cannot make a step: {_said(error)}"
-        ) from error
+        raise UserError(f"optimizer: {config.target} cannot make a step: {_said(error)}") from error
 
 
-def _check_model(settings: Mapping[str, Any]) -> None:
-    _check_arguments(
-        "model", named_class("model", settings, nn.Module), settings, image_shape=(), num_classes=0
-    )
+def _check_model(config: ModelConfig) -> None:
+    cls = named_class("model", config.values, nn.Module)
+    _check_arguments("model", cls, config, image_shape=(), num_classes=0)
 
 
-def _check_data(settings: Mapping[str, Any]) -> None:
-    cls = named_class("data", settings, ImageDataModule)
+def _check_data(config: DataConfig) -> None:
+    cls = named_class("data", config.values, ImageDataModule)
     missing = [name for name in ("dataset", "class_names") if not hasattr(cls, name)]
     if cls.read is ImageDataModule.read or missing:
         raise UserError(
             f"data._target_ must name a dataset with {', '.join(missing) or 'read'}, got "
-            f"{settings['_target_']}; try data=digits"
+            f"{config.target}; try data=digits"
         )
-    _check_arguments("data", cls, settings, seed=0)
-    augment = build_transforms(settings.get("augment") or [])
-    build("data", {**settings, "augment": augment}, ImageDataModule, seed=0).prepare_data()
+    _check_arguments("data", cls, config, seed=0)
+    augment = build_transforms(config.augment or [])
+    build("data", config.values, ImageDataModule, augment=augment, seed=0).prepare_data()
 
 
-def _check_callbacks(parts: Mapping[str, Mapping[str, Any]]) -> None:
-    for name, settings in parts.items():
-        _check_arguments(
-            f"callbacks.{name}", named_class(f"callbacks.{name}", settings, Callback), settings
-        )
+def _check_callbacks(configs: Mapping[str, Component]) -> None:
+    for name, config in configs.items():
+        group = f"callbacks.{name}"
+        _check_arguments(group, named_class(group, config.values, Callback), config)
 
 
-def _check_loggers(parts: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_loggers(configs: Mapping[str, Component]) -> None:
     """Only what they take: some begin to write, or to talk to a server, when they are made."""
-    for name, settings in parts.items():
-        _check_arguments(
-            f"logger.{name}", named_class(f"logger.{name}", settings, Logger), settings
-        )
+    for name, config in configs.items():
+        group = f"logger.{name}"
+        _check_arguments(group, named_class(group, config.values, Logger), config)
 
 
-def _check_arguments(group: str, cls: type[Any], settings: Mapping[str, Any], **given: Any) -> None:
+def _check_arguments(group: str, cls: type[Any], config: Component, **given: Any) -> None:
     """Check the keys of a group against what its class takes.
 
     Args:
         group: for messages.
         cls: the class.
-        settings: of the group.
+        config: of the group.
         **given: arguments that are no keys.
     """
-    arguments = {key: value for key, value in settings.items() if not key.startswith("_")}
+    arguments = {key: value for key, value in config.values.items() if not key.startswith("_")}
     try:
         taken = inspect.signature(cls).parameters
     except (TypeError, ValueError):  # of classes that are not written in Python
         return
     if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in taken.values()):
         names = [name for name in taken if name not in given]
-        check_read(arguments, names, f"{group}.", f"{settings['_target_']} does not take")
+        check_read(arguments, names, f"{group}.", f"{config.target} does not take")
     try:
         inspect.signature(cls).bind(**{**arguments, **given})
     except TypeError as error:
-        raise cannot_be_made(group, settings, error) from error
+        raise cannot_be_made(group, config.values, error) from error
 
 
 def _said(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
+_CHECKS: dict[str, Callable[[Any], None]] = {
     "data": _check_data,
     "model": _check_model,
     "optimizer": _check_optimizer,

@@ -37,7 +37,7 @@ class Run:
     """A trial on its way to its result.
 
     Attributes:
-        config: the trial's, as plain values.
+        config: the trial's.
         account: of the time; shared by the runs of a stack.
         checkpoint: to go on from, None for a start from the beginning.
         stack: whose checkpoint that is, None if it is the trial's own.
@@ -54,7 +54,7 @@ class Run:
         self.config = trial.config
         self.tested: dict[str, float] = {}
         self.history = History(self.folder)
-        self.best = Best(self.folder, self.config["objective"])
+        self.best = Best(self.folder, self.config.objective)
         self.account = Account()
         self.checkpoint: dict[str, Any] | None = None
         self.stack: StackFile | None = None
@@ -62,8 +62,8 @@ class Run:
         self.ended: str | None = None
         self.concluded = False
         self._earlier = 0.0
-        self.callbacks = build_all("callbacks", self.config["callbacks"], Callback)
-        check_all("logger", self.config["logger"], Logger)
+        self.callbacks = build_all("callbacks", self.config.values["callbacks"], Callback)
+        check_all("logger", self.config.values["logger"], Logger)
         self.loggers: list[Logger] = []
         self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
 
@@ -82,7 +82,7 @@ class Run:
         if not is_main_process():
             return True
         saved = read_config(self.folder)
-        changed = saved.trainer != self.config["trainer"]
+        changed = saved.trainer != self.config.trainer.values
         if result is not None and result.status == Status.COMPLETED and not changed:
             log.info(
                 "%s is complete; trainer.max_epochs=N makes it longer", os.path.relpath(self.folder)
@@ -91,7 +91,7 @@ class Run:
             return False
         if changed:
             self.ended = None
-            saved.trainer = self.config["trainer"]
+            saved.trainer = self.config.trainer.values
             write_config(self.folder, saved)
         return True
 
@@ -120,7 +120,7 @@ class Run:
             ):
                 callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
         self._earlier = self.history.spent
-        max_epochs = self.config["trainer"]["max_epochs"]
+        max_epochs = self.config.trainer.max_epochs
         if self.epochs > max_epochs:
             raise UserError(
                 f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has "
@@ -135,7 +135,7 @@ class Run:
     @cached_property
     def config_text(self) -> str:
         """The config as YAML."""
-        return to_yaml(self.config).rstrip()
+        return to_yaml(self.config.values).rstrip()
 
     def show_config(self) -> None:
         """Show what the config has other than the defaults, and with `hydra.verbose` all of it."""
@@ -143,11 +143,6 @@ class Run:
         log.info("%s\n", tables.paragraph("config:", changes or ["the defaults"]))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s\n", self.config_text)
-
-    @property
-    def steps_per_execution(self) -> int:
-        """Of the stacked engine; configs of earlier versions have none."""
-        return int(self.config["engine"].get("steps_per_execution", 64))
 
     @property
     def epochs(self) -> int:
@@ -159,7 +154,7 @@ class Run:
         """Whether the checkpoint is of the last epoch: the run was killed before it had its
         result.
         """
-        return self.ended is not None or self.epochs == self.config["trainer"]["max_epochs"]
+        return self.ended is not None or self.epochs == self.config.trainer.max_epochs
 
     def open_loggers(self) -> None:
         """Make the config's loggers, and give them the epochs that are there; `fast_dev_run` has
@@ -168,10 +163,10 @@ class Run:
         They begin anew: whatever an earlier process wrote before it was killed, curves have each
         epoch once.
         """
-        if self.config["trainer"].get("fast_dev_run"):
+        if self.config.trainer.fast_dev_run:
             return
         with self.account.measure("logging"):
-            self.loggers = build_all("logger", self.config["logger"], Logger)  # type: ignore[type-abstract]
+            self.loggers = build_all("logger", self.config.values["logger"], Logger)  # type: ignore[type-abstract]
             tensorboard.begin_anew(self.loggers, self.folder)
             for row in self.history.rows:
                 self.history.log(self.loggers, row)
@@ -179,7 +174,7 @@ class Run:
     def describe(self, classifier: Classifier | None) -> None:
         """Write hyperparameters, config and, of `classifier`, the model's graph to the loggers."""
         with self.account.measure("logging"):
-            tensorboard.describe(self.loggers, classifier, self.config, self.config_text)
+            tensorboard.describe(self.loggers, classifier, self.config.values, self.config_text)
 
     def tell(self, stack_size: int) -> None:
         """Write down, at its end, what a trial of a stack would have written while it trained."""
@@ -187,7 +182,7 @@ class Run:
         self.show_config()
         log.info("one of %d trials in a stack%s\n", stack_size, after)
         for row in self.history.rows:
-            log.info(line([row], self.config["trainer"]["max_epochs"]))
+            log.info(line([row], self.config.trainer.max_epochs))
 
     def conclude(self, data: ImageDataModule, best: Classifier | None, pictures: bool) -> None:
         """Test the classifier with the best weights, and show and write what came out."""
@@ -197,9 +192,7 @@ class Run:
             log.info(self.result.reason)
         with self.account.measure("test"):
             test = (
-                evaluate(best, data.test_samples)
-                if best is not None and self.config["test"]
-                else None
+                evaluate(best, data.test_samples) if best is not None and self.config.test else None
             )
         rows, images = self.history.rows, data.test_samples.images
         if test is not None:

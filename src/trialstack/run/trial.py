@@ -1,11 +1,10 @@
 """A trial: one composed config with one seed, and the folder that it writes to."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -17,8 +16,9 @@ from trialstack.core import layout, untrusted
 from trialstack.core.clock import STARTED
 from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
-from trialstack.core.rules import TOP_KEYS, check, check_folder, resolved
+from trialstack.core.parse import check_folder, parse, resolved
 from trialstack.core.schedules import SCHEDULES
+from trialstack.core.schema import TrialConfig
 from trialstack.run.folder import (
     holds_run,
     lock_folder,
@@ -34,7 +34,7 @@ class Trial:
     """What is trained.
 
     Attributes:
-        config: the composed config, resolved, as plain values.
+        config: the composed config, checked.
         folder: the run folder.
         overrides: what the command line changed, for the record.
         changes: what the config has other than the defaults, as overrides; None where only
@@ -44,7 +44,7 @@ class Trial:
         logged: has what concerns this trial alone go to its log, while several train.
     """
 
-    config: dict[str, Any]
+    config: TrialConfig
     folder: Path
     overrides: tuple[str, ...] = ()
     resume: bool = False
@@ -73,14 +73,14 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("con
         )
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides])
-    values = _checked(config, folder)
+    checked = _checked(config, folder)
     if holds_run(folder):
         raise UserError(
             f"{folder} already holds a run; resume_trial continues it, another folder starts anew"
         )
     refuse_others(folder)
     write_config(folder, config, overrides)
-    return Trial(values, folder, tuple(overrides))
+    return Trial(checked, folder, tuple(overrides))
 
 
 def resume_trial(folder: Path) -> Trial:
@@ -107,14 +107,14 @@ def composed_trial(config: DictConfig) -> Trial:
     overrides = tuple(map(str, OmegaConf.to_container(hydra.overrides.task) or ()))
     if config.resume is not None:
         config, overrides = _resumed(config, overrides)
-    values = _checked(config, folder, config.resume is not None)
+    checked = _checked(config, folder, config.resume is not None)
     if hydra.mode == RunMode.MULTIRUN:
-        check_in_sweep(values)
-    changes = _changes(values) if hydra.mode == RunMode.RUN else None
-    return Trial(values, folder, overrides, config.resume is not None, began, changes=changes)
+        check_in_sweep(checked)
+    changes = _changes(checked) if hydra.mode == RunMode.RUN else None
+    return Trial(checked, folder, overrides, config.resume is not None, began, changes=changes)
 
 
-def _changes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _changes(config: TrialConfig) -> tuple[str, ...] | None:
     """What a config has other than that of the command without overrides, if that has one."""
     try:
         defaults = content(resolved(compose(HydraConfig.get().job.config_name)))
@@ -122,22 +122,22 @@ def _changes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     return tuple(
         f"{key}={shown(value)}"
-        for key, value in content(values).items()
+        for key, value in content(config.values).items()
         if key not in defaults or defaults[key] != value
     )
 
 
-def check_in_sweep(values: Mapping[str, Any]) -> None:
+def check_in_sweep(config: TrialConfig) -> None:
     """Check what only matters in a sweep.
 
     Raises:
         UserError: a value breaks its rule.
     """
-    if values["resume"] is not None:
+    if config.resume is not None:
         raise UserError(
-            f"resume={values['resume']} continues one run, got -m; leave out -m, or use sweep=NAME"
+            f"resume={config.resume} continues one run, got -m; leave out -m, or use sweep=NAME"
         )
-    devices = values["trainer"]["devices"]
+    devices = config.trainer.devices
     if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise UserError(
             f"trainer.devices=1 must hold in a sweep, got {devices}: several processes cannot be "
@@ -145,9 +145,9 @@ def check_in_sweep(values: Mapping[str, Any]) -> None:
         )
 
 
-def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """The values of a config whose trial writes to `folder`, once all that can be checked before
-    the data is right.
+def _checked(config: DictConfig, folder: Path, resume: bool = False) -> TrialConfig:
+    """A config whose trial writes to `folder`, once all that can be checked before the data is
+    right.
     """
     check_folder(config)
     config = config.copy()
@@ -156,12 +156,12 @@ def _checked(config: DictConfig, folder: Path, resume: bool = False) -> dict[str
     if (
         resume
     ):  # what is not read was for the command that began the run, in `hydra.run.dir` for example
-        values = {key: value for key, value in values.items() if key in TOP_KEYS}
-    check(values)
+        values = {key: value for key, value in values.items() if key in TrialConfig.known()}
+    checked = parse(values)
     from trialstack.run.rehearsal import rehearse  # torch, from here on
 
-    rehearse([values])
-    return values
+    rehearse([checked])
+    return checked
 
 
 def _overrides(folder: Path) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from trialstack.core.build import build
 from trialstack.core.load import LOAD
+from trialstack.core.schema import TrialConfig
 from trialstack.core.sizes import epoch_steps
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
@@ -36,7 +37,7 @@ TRIALS = 8
 """Trials that are timed together, at most."""
 
 
-def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> str:
+def described(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
     """Return the stacks of these trials as a table, with times from a few measured steps; nothing
     is written.
 
@@ -56,7 +57,7 @@ def described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str
             torch.set_num_threads(cores.threads)
 
 
-def _described(configs: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> str:
+def _described(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
     for stack in _alike(plan(configs)):
@@ -113,64 +114,59 @@ def _common(members: Sequence[int], labels: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _data(datasets: Datasets, config: Mapping[str, Any]) -> ImageDataModule:
-    settings = config["trainer"]
-    check_devices(settings["accelerator"], settings["devices"])
+def _data(datasets: Datasets, config: TrialConfig) -> ImageDataModule:
+    accelerator, devices = config.trainer.accelerator, config.trainer.devices
+    check_devices(accelerator, devices)
     trainer = Trainer(
-        accelerator=settings["accelerator"],
-        devices=settings["devices"],
+        accelerator=accelerator,
+        devices=devices,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    return datasets.load(config["data"], config["seed"], trainer)
+    return datasets.load(config.data, config.seed, trainer)
 
 
-def _seconds(
-    configs: Sequence[Mapping[str, Any]], data: ImageDataModule, eager: str | None
-) -> float:
+def _seconds(configs: Sequence[TrialConfig], data: ImageDataModule, eager: str | None) -> float:
     """Return about how many seconds a trial of these takes, all epochs with validation."""
-    config, limits = configs[0], configs[0]["trainer"]
+    config = configs[0]
     samples, device = len(data.train_samples.labels), data.train_samples.labels.device
-    limit = int(limits["fast_dev_run"]) or limits["limit_train_batches"]
-    steps = epoch_steps(-(-samples // data.batch_size), limit)
+    steps = epoch_steps(-(-samples // data.batch_size), config.trainer.batches_of_epoch)
     timed = min(STEPS, steps, samples // data.batch_size)
     chunk = next(
-        iter(ShuffledChunks(samples, data.batch_size, [config["seed"]], timed, timed, device))
+        iter(ShuffledChunks(samples, data.batch_size, [config.seed], timed, timed, device))
     )
     measure = _stacked if eager is None else _eager
     step = measure(configs, data, chunk) / timed
     seen = steps * data.batch_size
     return (
-        int(limits["max_epochs"]) * step * steps * (1 + len(data.val_samples.labels) / (3 * seen))
+        config.trainer.max_epochs * step * steps * (1 + len(data.val_samples.labels) / (3 * seen))
     )
 
 
-def _stacked(
-    configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor
-) -> float:
+def _stacked(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Tensor) -> float:
     """Seconds of a chunk for one trial of a stack."""
     some = configs[:TRIALS]
     classifiers = [_classifier(config, data) for config in some]
-    seeds = [config["seed"] for config in some]
+    seeds = [config.seed for config in some]
     stack = Stack(
         [classifier.network for classifier in classifiers if isinstance(classifier.network, MLP)],
         seeds,
-        [config["optimizer"] for config in some],
+        [config.optimizer.values for config in some],
         data.train_samples,
-        torch.float64 if "64" in str(some[0]["trainer"]["precision"]) else torch.float32,
+        torch.float64 if some[0].trainer.bits == 64 else torch.float32,
     )
     index_nKB = index_1KB if len(set(seeds)) == 1 else index_1KB.repeat(len(some), 1, 1)
     stack.begin_epoch(np.zeros((index_1KB.shape[1], len(some))), 0)
     return _timed(lambda: stack.train(index_nKB, 0, 0, 0)) / len(some)
 
 
-def _eager(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1KB: Tensor) -> float:
+def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Tensor) -> float:
     """Seconds of as many steps for one trial."""
     classifier = _classifier(configs[0], data).to(index_1KB.device)
     optimizer = build(
-        "optimizer", configs[0]["optimizer"], torch.optim.Optimizer, classifier.parameters()
+        "optimizer", configs[0].optimizer.values, torch.optim.Optimizer, classifier.parameters()
     )
     images, labels = data.train_samples
 
@@ -183,7 +179,7 @@ def _eager(configs: Sequence[Mapping[str, Any]], data: ImageDataModule, index_1K
     return _timed(steps)
 
 
-def _classifier(config: Mapping[str, Any], data: ImageDataModule) -> Classifier:
+def _classifier(config: TrialConfig, data: ImageDataModule) -> Classifier:
     assert data.spec is not None
     return Classifier(**hyperparameters(config, data.spec))
 

@@ -22,7 +22,7 @@ from trialstack.core.hydra_internals import (
     env_override,
     task_name,
 )
-from trialstack.core.rules import resolved
+from trialstack.core.parse import resolved
 from trialstack.core.yaml_dump import to_yaml
 
 

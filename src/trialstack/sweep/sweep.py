@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ from trialstack.core.errors import (
     reason,
 )
 from trialstack.core.hydra_internals import JobReturn, JobStatus, outcome
-from trialstack.core.rules import check, check_folder
+from trialstack.core.parse import check_folder, parse
+from trialstack.core.schema import TrialConfig
 from trialstack.run.folder import discard, locked, refuse_links
 from trialstack.run.result import Result
 from trialstack.run.status import Status
@@ -44,14 +45,14 @@ class Member:
 
     Attributes:
         job: Hydra's.
-        values: of its config; paths into its folder are not.
+        config: of the job; paths into its folder are not its own yet.
         before: how the trial ended in an earlier command; None for a new one.
         returned: once it has ended.
         same_as: the job before it that has the same config, and trains for both.
     """
 
     job: Job
-    values: Mapping[str, Any]
+    config: TrialConfig
     before: Status | None = None
     returned: JobReturn | None = None
     same_as: "Member | None" = None
@@ -60,7 +61,7 @@ class Member:
     def kept(self) -> bool:
         if self.before is None or not self.before.is_final:
             return False
-        return self.before != Status.DIVERGED or self.values["retry"] != Status.DIVERGED
+        return self.before != Status.DIVERGED or self.config.retry != Status.DIVERGED
 
     @property
     def failed(self) -> bool:
@@ -98,12 +99,11 @@ def sweep(
     for config in configs:
         check_folder(config)
         job = Job(config, context, task_function)
-        values = job.values()
-        check(values)
-        check_in_sweep(values)
-        members.append(Member(job, values))
+        parsed = parse(job.values())
+        check_in_sweep(parsed)
+        members.append(Member(job, parsed))
     for key in ("sweep", "objective"):
-        chosen = dict.fromkeys(str(member.values[key]) for member in members)
+        chosen = dict.fromkeys(str(getattr(member.config, key)) for member in members)
         if len(chosen) > 1:
             raise UserError(
                 f"{key} must be the same in all trials, got {', '.join(chosen)}; sweep once for "
@@ -115,7 +115,7 @@ def sweep(
         if wanted.left:
             from trialstack.run.rehearsal import rehearse  # torch, from here on
 
-            rehearse([member.values for member in wanted.left])
+            rehearse([member.config for member in wanted.left])
         if master.dry_run:
             print(wanted.described())
             return [
@@ -147,11 +147,11 @@ class Sweep:
         self.members = members
         self.master = master
         self.index = SweepIndex.read(folder)
-        self.index.objective = members[0].values["objective"]
+        self.index.objective = members[0].config.objective
         before = set(self.index.trials)
         firsts: dict[str, Member] = {}
         trials = [
-            Indexed.of(m.values, m.job.config.hydra.runtime.choices, m.job.overrides)
+            Indexed.of(m.config.values, m.job.config.hydra.runtime.choices, m.job.overrides)
             for m in members
         ]
         for member, trial in zip(members, trials, strict=True):
@@ -183,7 +183,7 @@ class Sweep:
             return self._announcement()
         keys = varying(self.trials)
         labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
-        plan = described([member.values for member in self.left], labels)
+        plan = described([member.config for member in self.left], labels)
         return f"{self._announcement()}\n\n{plan}"
 
     def train(self) -> list[JobReturn]:
@@ -229,21 +229,22 @@ class Sweep:
 
     def _train_stacks(self) -> None:
         from trialstack.data.cache import Datasets  # torch, from here on
+        from trialstack.engine.capacity import most_in_stack
         from trialstack.engine.memory import release_memory
         from trialstack.run.grouping import divided, plan
         from trialstack.sweep.progress import SweepBar
 
-        planned = plan([{**member.values, "apart": member.job.apart} for member in self.left])
+        planned = plan(
+            [member.config for member in self.left], [member.job.apart for member in self.left]
+        )
         stacks = []
         for stack in planned:
-            limits = [
-                self.left[position].values["engine"].get("max_stack") for position in stack.members
-            ]
-            parts = divided(stack.members, min(limits)) if all(limits) else [stack.members]
+            limit = most_in_stack([self.left[position].config for position in stack.members])
+            parts = [stack.members] if limit is None else divided(stack.members, limit)
             stacks += [stack._replace(members=part) for part in parts]
         for how, count in Counter(stack.one_by_one for stack in stacks if stack.one_by_one).items():
             log.info("%s %s", _trials(count), how)
-        trial_epochs = sum(member.values["trainer"]["max_epochs"] for member in self.left)
+        trial_epochs = sum(member.config.trainer.max_epochs for member in self.left)
         bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
         datasets, done, epochs = Datasets(), 0, 0
         try:
@@ -254,7 +255,7 @@ class Sweep:
                     self._train_together(together, bar, datasets)
                     release_memory()
                     done += len(together)
-                    epochs += sum(member.values["trainer"]["max_epochs"] for member in together)
+                    epochs += sum(member.config.trainer.max_epochs for member in together)
                     bar.move_to(done, epochs)
                     if not bar.shown:
                         seconds = time.perf_counter() - began
@@ -266,7 +267,7 @@ class Sweep:
                             seconds,
                         )
                     if any(
-                        member.failed and member.values["on_error"] == "stop" for member in together
+                        member.failed and member.config.on_error == "stop" for member in together
                     ):
                         raise TrialsFailed(
                             f"stopped at a trial that failed; `{self._command()}` continues"
@@ -313,7 +314,11 @@ class Sweep:
         logged = nullcontext if alone else member.job.logging
         folder = Path(os.path.abspath(member.job.folder))
         return Trial(
-            member.job.values(), folder, tuple(member.job.overrides), member.goes_on, logged=logged
+            parse(member.job.values()),
+            folder,
+            tuple(member.job.overrides),
+            member.goes_on,
+            logged=logged,
         )
 
     def _failed(self, member: Member, error: Exception) -> Result:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from trialstack.core import layout
 from trialstack.core.errors import Interrupted, UserError
-from trialstack.core.rules import check, resolved
+from trialstack.core.parse import parse, resolved
 from trialstack.run.checkpoints import read_checkpoint
 from trialstack.run.folder import read_config
 from trialstack.run.metrics_csv import METRICS, read_rows
@@ -147,11 +147,10 @@ def verify(folder: Path, root: str | None = None) -> Verification:
 def _train(config: DictConfig, folder: Path) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
-    values = resolved(config)
-    check(values)
+    parsed = parse(resolved(config))
     folder.mkdir()
     try:
-        [result] = train([Trial(values, folder)])
+        [result] = train([Trial(parsed, folder)])
     except Interrupted:
         raise Interrupted("the same command starts anew") from None
     return result

@@ -10,7 +10,6 @@ from trialstack.core.schedule import Schedule
 SCHEDULES = {name: kind for name, [kind] in members(sys.modules[__name__], Schedule).items()}  # type: ignore[type-abstract]
 
 
-def schedule(group: Mapping[str, Any]) -> Schedule:
+def parse_schedule(group: Mapping[str, Any]) -> Schedule:
     """Return the schedule of a `schedule` group, which has been checked."""
-    kind = SCHEDULES[group["name"]]
-    return kind(**{key: group[key] for key in kind.rules()})
+    return SCHEDULES[group["name"]].parse(group, "schedule.")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 from trialstack.core.schedule import Length, WarmedUp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constant(WarmedUp):
     """One rate."""
 

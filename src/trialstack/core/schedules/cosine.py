@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
 
+from trialstack.core.key import key
 from trialstack.core.rule import not_negative
-from trialstack.core.schedule import Length, WarmedUp, half_cosine, key, log10
+from trialstack.core.schedule import Length, WarmedUp, half_cosine, log10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cosine(WarmedUp):
     """Reaches its end with the run.
 
@@ -24,7 +25,7 @@ class Cosine(WarmedUp):
     """
 
     laid_out: ClassVar[bool] = True
-    eta_min: float = key(not_negative("0.0"))
+    eta_min: float = key(not_negative("0.0"), varies=True)
 
     def rates_after(
         self, steps_K: NDArray[float64], base: float, length: Length

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
 
+from trialstack.core.key import key
 from trialstack.core.rule import number, positive
-from trialstack.core.schedule import Length, Schedule, either, half_cosine, key, log10
+from trialstack.core.schedule import Length, Schedule, either, half_cosine, log10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OneCycle(Schedule):
     """Two half cosines, whatever the optimizer's learning rate; it warms up by itself.
 
@@ -27,10 +28,10 @@ class OneCycle(Schedule):
     """
 
     laid_out: ClassVar[bool] = True
-    max_lr: float = key(positive("0.1"))
-    pct_start: float = key(number("between 0 and 1", lambda x: 0 < x < 1, "0.3"))
-    div_factor: float = key(positive("25.0"))
-    final_div_factor: float = key(positive("1e4"))
+    max_lr: float = key(positive("0.1"), varies=True)
+    pct_start: float = key(number("between 0 and 1", lambda x: 0 < x < 1, "0.3"), varies=True)
+    div_factor: float = key(positive("25.0"), varies=True)
+    final_div_factor: float = key(positive("1e4"), varies=True)
 
     def rates(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
         first = self.max_lr / self.div_factor

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
 
+from trialstack.core.key import key
 from trialstack.core.rule import positive, whole
-from trialstack.core.schedule import Length, WarmedUp, key, log10
+from trialstack.core.schedule import Length, WarmedUp, log10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step(WarmedUp):
     """A staircase.
 
@@ -24,8 +25,8 @@ class Step(WarmedUp):
         gamma: what the rate is multiplied by at each.
     """
 
-    step_size: int = key(whole(1, "10"))
-    gamma: float = key(positive("0.1"))
+    step_size: int = key(whole(1, "10"), varies=True)
+    gamma: float = key(positive("0.1"), varies=True)
 
     def rates_after(
         self, steps_K: NDArray[float64], base: float, length: Length
