@@ -25,7 +25,7 @@ MOMENTS = {
     "reading the data": "trialstack.data.cache:Datasets.load",
     "training": "trialstack.run.timing:Account.on_train_epoch_start",
     "after an epoch": "trialstack.run.history:History.write",
-    "testing": "trialstack.run.run:Run.conclude",
+    "testing": "trialstack.run.report:Report.conclude",
 }
 
 

@@ -88,12 +88,17 @@ def test_a_single_thread_waits_for_nobody(
 def test_idle_threads_come_and_go() -> None:
     import sklearn.ensemble  # noqa: F401  # which brings another OpenMP
 
-    before, idlers = psutil.Process().num_threads(), Idlers()
+    before, idlers = threads(), Idlers()
     idlers.set(True)
-    assert psutil.Process().num_threads() > before + 1
+    idle = threads() - before
+    assert len(idle) > 1
     idlers.set(False)
-    while psutil.Process().num_threads() > before:
+    while threads() & idle:
         time.sleep(0.01)
+
+
+def threads() -> set[int]:
+    return {thread.id for thread in psutil.Process().threads()}
 
 
 def test_what_this_process_does_is_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

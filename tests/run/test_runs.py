@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from tests.conftest import Ended, composed
 from trialstack.run import figures
 from trialstack.run.history import line
-from trialstack.run.run import Run as TrialstackRun
+from trialstack.run.report import Report
+from trialstack.run.state import State
+from trialstack.run.timing import Account
 
 Command = Callable[..., Ended]
 QUICK = ("trainer.max_epochs=3", "model.hidden=[32]", "callbacks=none")
@@ -126,11 +128,12 @@ def test_the_config_is_shown_where_it_differs_from_the_defaults(command: Command
 def test_the_whole_config_is_shown_on_demand(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    of_run = TrialstackRun(composed(tmp_path, *QUICK))
+    trial = composed(tmp_path, *QUICK)
+    report = Report(trial, State(trial, []), Account())
     for level, whole in ((logging.INFO, False), (logging.DEBUG, True)):
         caplog.clear()
         with caplog.at_level(level, "trialstack"):  # as hydra.verbose=trialstack has it
-            of_run.show_config()
+            report.show_config()
         assert ("hidden:\n  - 32" in caplog.text) == whole
 
 

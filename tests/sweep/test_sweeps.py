@@ -387,7 +387,7 @@ def test_a_stack_that_runs_out_of_memory_is_halved(
     original = trialstack.engine.stacked.StackedClassifier.setup
 
     def setup(module: Any, stage: str) -> None:
-        if len(module.settings) > 2:
+        if len(module.seeds) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         original(module, stage)
 

@@ -7,12 +7,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 
 from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
@@ -20,9 +18,6 @@ from trialstack.core.errors import UserError
 from trialstack.core.objective import improves
 from trialstack.core.untrusted import opened
 from trialstack.engine.memory import is_out_of_memory
-from trialstack.engine.protocol import Measured
-from trialstack.run.early_end import early_end
-from trialstack.run.timing import Account
 
 
 class Best:
@@ -55,48 +50,6 @@ class Best:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.score, self.epoch = state_dict["best_score"], state_dict["best_epoch"]
-
-
-class Trained(Protocol):
-    """What BestAndLast needs of a run."""
-
-    best: Best
-    ended: str | None
-
-
-class BestAndLast(Checkpoint):
-    """Writes a single trial's `last.ckpt` after every epoch, and `best.ckpt` when the objective is
-    better than ever.
-
-    Lightning's ModelCheckpoint forgets the best score when a run folder has moved.
-
-    Args:
-        run: of the trial; `ended` is set to why an epoch before the last one was the last one.
-        account: of the time that this takes.
-    """
-
-    def __init__(self, run: Trained, account: Account) -> None:
-        self.run = run
-        self.best = run.best
-        self.account = account
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
-        improved = self.best.improves(pl_module.measured[0], trainer.current_epoch + 1)
-        self.run.ended = early_end(trainer)
-        with self.account.measure("checkpoints"):
-            # The best one first: a run that is killed before the last one is written makes this
-            # epoch again.
-            trainer.save_checkpoint(self.best.best if improved else self.best.last)
-            if improved and trainer.is_global_zero:
-                copy(self.best.best, self.best.last)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**self.best.state_dict(), "ended": self.run.ended}
-
-    @property
-    def state_key(self) -> str:
-        return "BestAndLast"
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -44,6 +44,11 @@ class Evaluation:
     probabilities: Tensor
     labels: Tensor
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By their names in `result.json`, of the test set."""
+        return {"test/loss": self.loss, "test/acc": self.accuracy}
+
     def primitives(self, class_names: tuple[str, ...]) -> dict[str, Any]:
         """Return what goes into JSON, per class by name."""
         support = self.confusion.sum(1)

@@ -1,24 +1,25 @@
-"""Fits: one Trainer.fit each, from runs' configs to their results, on either engine."""
+"""A fit: one Trainer.fit, from runs to their results."""
 
 import logging
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    LearningRateMonitor,
     ModelCheckpoint,
     ProgressBar,
     Timer,
 )
 from lightning.pytorch.callbacks.timer import Interval
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from trialstack.core.errors import (
@@ -30,42 +31,49 @@ from trialstack.core.errors import (
     cannot_write,
     reason,
 )
-from trialstack.core.sizes import check_limits, epoch_steps
+from trialstack.core.sizes import check_limits
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
-from trialstack.engine.capacity import trials_that_fit
-from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier, hyperparameters
 from trialstack.engine.stacked import StackedClassifier
 from trialstack.engine.threads import FreeThreads
 from trialstack.engine.waiting import Cores
 from trialstack.run import tables
-from trialstack.run.checkpoints import BestAndLast, WholeFiles
+from trialstack.run.best_and_last import BestAndLast
+from trialstack.run.checkpoints import WholeFiles
 from trialstack.run.devices import check_devices, device_name
+from trialstack.run.evaluation import evaluate
 from trialstack.run.folder import resume_command
 from trialstack.run.grouping import divided
-from trialstack.run.history import Recorder
+from trialstack.run.quiet import is_main_process
+from trialstack.run.recorder import Recorder
+from trialstack.run.report import Report
 from trialstack.run.run import Run
-from trialstack.run.stack_checkpoint import StackCheckpoint, StackFile
+from trialstack.run.stack_checkpoint import StackCheckpoint
+from trialstack.run.state import State
 from trialstack.run.status import Status
 from trialstack.run.timing import Account
-from trialstack.run.trial_ends import TrialEnds
 
 log = logging.getLogger(__name__)
 
-_OF_A_TRIAL = (EarlyStopping, ModelCheckpoint)
+OF_A_TRIAL = (EarlyStopping, ModelCheckpoint)
 """Callbacks that concern one trial; `best.ckpt` and `last.ckpt` are all that a trial of a stack has
 of the latter.
 """
 
 
-class Fit:
-    """One Trainer.fit, from its runs' configs to their results. What differs by engine is in the
-    subclasses.
+class Fit(ABC):
+    """Trains runs together. What differs by engine is in the subclasses.
+
+    Args:
+        runs: that train.
+        observers: callbacks of the Trainer, in the place of the config's progress bars.
+        datasets: that are loaded.
+        cores: to train on.
 
     Attributes:
-        runs: that train.
-        left: runs that did not fit into the memory with the others, and are left as they were.
+        runs: those that fit into the memory together and can be made.
+        left: runs that did not fit with the others, and are left as they were.
     """
 
     engine: ClassVar[str]
@@ -80,60 +88,69 @@ class Fit:
         self.datasets = datasets
         self.cores = cores
         self.account = Account()
-        self.began = self.runs[0].trial.began
-        for run in runs:
-            run.account = self.account
-            run.result.engine = self.engine
+        self.began = runs[0].trial.began
+        self.reports = {run: Report(run.trial, run.state, self.account) for run in runs}
+        self._concluded: set[Run] = set()
 
     @property
     def alone(self) -> bool:
         """Whether this is one run, which is not what is left of a stack whose other trials have
         their results.
         """
-        return len(self.runs) == 1 and self.runs[0].stack is None
+        return len(self.runs) == 1 and self.runs[0].state.stack is None
 
+    @property
+    def states(self) -> list[State]:
+        """How far the runs have come."""
+        return [run.state for run in self.runs]
+
+    @abstractmethod
     def capacity(self, data: ImageDataModule) -> int:
         """Return how many runs can train together."""
-        return 1
 
+    @abstractmethod
     def module(
         self, classifiers: Sequence[Classifier], data: ImageDataModule
     ) -> Classifier | StackedClassifier:
         """Return what is trained."""
-        raise NotImplementedError
 
-    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
+    @abstractmethod
+    def loaders(
+        self, module: Classifier | StackedClassifier, data: ImageDataModule
+    ) -> dict[str, Any]:
         """Return where Trainer.fit gets its batches from, as its arguments."""
-        raise NotImplementedError
 
     def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
-        return BestAndLast(self.runs[0], self.account)
+        return BestAndLast(self.runs[0].state, self.account)
 
     def callbacks(self) -> list[Callback]:
         """Return the config's callbacks that concern all runs."""
         return [
             callback
             for callback in self.runs[0].callbacks
-            if not isinstance(callback, _OF_A_TRIAL)
+            if not isinstance(callback, OF_A_TRIAL)
             and not (self.observers and isinstance(callback, ProgressBar))
         ]
 
     def callbacks_of_trials(self) -> list[Callback]:
         """Return the callbacks that concern each run by itself."""
-        return [
-            callback for callback in self.runs[0].callbacks if isinstance(callback, _OF_A_TRIAL)
-        ]
+        return [callback for callback in self.runs[0].callbacks if isinstance(callback, OF_A_TRIAL)]
 
     def checkpoint_file(self) -> Path:
         """Return what Trainer.fit goes on from, if the runs do."""
-        return self.runs[0].best.last
+        return self.runs[0].state.best.last
 
     def diverged(self) -> dict[int, int]:
         """Return the epochs in which runs diverged that are trained already, by position."""
         return {}
 
     def trainer_settings(self) -> dict[str, Any]:
-        return dict(self.config.trainer.values)
+        """Return the arguments of the Trainer that the config has."""
+        return {
+            name: value
+            for name, value in self.config.trainer.values.items()
+            if name != "max_time"  # its Timer is one of the callbacks
+        }
 
     def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Return a run's best classifier, None if it has none.
@@ -144,56 +161,55 @@ class Fit:
         """
         return self.runs[index].best_classifier()
 
-    def finish(self, ended: bool) -> None:
+    def finish(self, ended: bool) -> None:  # noqa: B027
         """Write what is left to write after Trainer.fit, whether that has ended or was stopped."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Remove what nobody needs once every run has its result."""
 
     def train(self) -> None:
         """Train, test and write everything down; whatever happens, each result.json says it."""
         with self._recorded():
             self.account.seconds["startup"] = time.perf_counter() - self.began
-            trainer = self._trainer()
-            with self.account.measure("data"):
-                data = self.datasets.load(self.config.data, self.config.seed, trainer)
-            minibatches = -(-len(data.train_samples.labels) // data.batch_size)
-            check_limits(self.config.trainer, minibatches, len(data.val_dataloader()))
-            self._leave(self.capacity(data))
+            for run in self.runs:
+                run.record(engine=self.engine)
+            data = self._data()
+            taken = len(divided(self.runs, self.capacity(data))[0])
+            self.runs, self.left = self.runs[:taken], self.runs[taken:]
             classifiers = self._classifiers(data)
             if not classifiers:
                 return
             first = classifiers[0]
             first.check_shapes()
-            for run in self.runs:
-                run.result.stack_size = len(self.runs) if run.stack is None else run.stack.size
-                run.result.parameters = sum(p.numel() for p in first.network.parameters())
-                run.result.device = device_name(trainer.strategy.root_device)
-                run.result.data = {"name": data.dataset, "checksums": data.checksums}
-            if trainer.is_global_zero:
-                self._describe(first)
-            if all(run.is_trained for run in self.runs):
+            self._record_what_trains(first, data)
+            if is_main_process():
+                self._show_what_trains(first)
+            if all(state.is_trained for state in self.states):
                 self.finish(ended=True)
                 diverged = self.diverged()
             else:
                 module = self.module(classifiers, data)
                 del classifiers  # a stack has its own copy of their weights
                 with self.account.measure("fit"):
-                    self._fit(trainer, module, data)
+                    self._fit(module, data)
                 diverged = module.diverged
             for index, run in enumerate(self.runs):
-                self._judge(run, diverged.get(index))
-            if trainer.is_global_zero:
+                self._record_end(run, diverged.get(index))
+            if is_main_process():
                 self._conclude(first, data)
                 self.close()
 
-    def _leave(self, capacity: int) -> None:
-        """Take no more runs than `capacity`, and not many fewer than will be left for the next
-        fit.
+    def _data(self) -> ImageDataModule:
+        """The data, on the device of a Trainer like the one that will train: that one is made when
+        the loggers and callbacks are, which are for runs that fit into the device's memory.
         """
-        taken = len(divided(self.runs, capacity)[0])
-        self.left = self.runs[taken:]
-        del self.runs[taken:]  # the list itself: callbacks have it
+        check_devices(self.config.trainer.accelerator, self.config.trainer.devices)
+        trainer = self._trainer(logger=False, enable_checkpointing=False)
+        with self.account.measure("data"):
+            data = self.datasets.load(self.config.data, self.config.seed, trainer)
+        minibatches = -(-len(data.train_samples.labels) // data.batch_size)
+        check_limits(self.config.trainer, minibatches, len(data.val_dataloader()))
+        return data
 
     def _classifiers(self, data: ImageDataModule) -> list[Classifier]:
         """The runs' classifiers; of several runs, one that has none has failed."""
@@ -205,10 +221,29 @@ class Fit:
             except UserError as error:
                 if alone:
                     raise
-                run.fail(Status.FAILED, str(error))
-                run.write_result()
+                run.record(status=Status.FAILED, reason=str(error))
+                run.write_result(self.account.seconds)
                 self.runs.remove(run)
         return classifiers
+
+    def _record_what_trains(self, first: Classifier, data: ImageDataModule) -> None:
+        for run in self.runs:
+            stack = run.state.stack
+            run.record(
+                stack_size=len(self.runs) if stack is None else stack.size,
+                parameters=sum(p.numel() for p in first.network.parameters()),
+                device=device_name(data.train_samples.labels.device),
+                data={"name": data.dataset, "checksums": data.checksums},
+            )
+
+    def _show_what_trains(self, first: Classifier) -> None:
+        report = self.reports[self.runs[0]]
+        report.show_config()
+        log.info("%s\n", tables.model_summary(first))
+        if self.alone:
+            report.open_loggers(first)
+        else:
+            log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -221,94 +256,88 @@ class Fit:
         try:
             yield
         except KeyboardInterrupt:
-            self._fail(Status.INTERRUPTED, "by Ctrl-C, SIGTERM or SIGHUP")
+            self._record_failure(Status.INTERRUPTED, "by Ctrl-C, SIGTERM or SIGHUP")
             raise Interrupted(f"{self._continues()} continues") from None
         except OSError as error:
             if error.errno not in UNWRITABLE:
-                self._fail(Status.FAILED, reason(error))
+                self._record_failure(Status.FAILED, reason(error))
                 raise
             text = cannot_write(error, self.runs[0].folder)
-            self._fail(Status.INTERRUPTED, text)
+            self._record_failure(Status.INTERRUPTED, text)
             raise CannotWrite(text, self._continues()) from error
         except Exception as error:
-            self._fail(Status.FAILED, reason(error))
+            self._record_failure(Status.FAILED, reason(error))
             raise
         finally:
-            for run in self.runs:
-                if not run.concluded:
-                    run.write_result()
-                    run.end_loggers("failed")
+            for run in self._unfinished():
+                run.write_result(self.account.seconds)
+                self.reports[run].end_loggers("failed")
+
+    def _unfinished(self) -> list[Run]:
+        return [run for run in self.runs if run not in self._concluded]
 
     def _continues(self) -> str:
         if self.alone:
             return f"`{resume_command(self.runs[0].folder)}`"
         return f"training the same {len(self.runs)} trials again"
 
-    def _fail(self, status: Status, reason: str) -> None:
-        for run in self.runs:
-            if not run.concluded:
-                run.fail(status, reason)
+    def _record_failure(self, status: Status, reason: str) -> None:
+        for run in self._unfinished():
+            run.record(status=status, reason=reason)
 
-    def _trainer(self) -> Trainer:
-        settings = self.trainer_settings()
-        check_devices(self.config.trainer.accelerator, self.config.trainer.devices)
-        callbacks = self.callbacks()
+    def _trainer(self, **own: Any) -> Trainer:
+        """A Trainer of the config's settings and some of our own.
+
+        Raises:
+            UserError: Lightning refuses a setting.
+        """
         defaults = {
-            "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
+            "enable_progress_bar": False,
             "enable_model_summary": False,  # tables.model_summary prints one
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
         }
+        settings = self.trainer_settings()
         settings["plugins"] = [WholeFiles(), *_listed(settings.get("plugins"))]
-        settings.pop("max_time", None)
         try:
-            if self.config.trainer.max_time is not None:
-                callbacks.append(Timer(self.config.trainer.max_time, verbose=False))
-            for callback in callbacks:
-                if isinstance(
-                    callback, Timer
-                ):  # it would stop within an epoch, which cannot be resumed
-                    callback._interval = Interval.epoch
-            return Trainer(
-                **{**defaults, **settings},
-                default_root_dir=self.runs[0].folder,
-                logger=False,
-                callbacks=[
-                    self.account,
-                    FreeThreads(self.cores),
-                    *callbacks,
-                    *self.observers,
-                    Recorder(self.runs, self.account),
-                ],
-            )
+            return Trainer(**{**defaults, **settings, **own}, default_root_dir=self.runs[0].folder)
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(
                 f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works"
             ) from error
 
-    def _describe(self, first: Classifier) -> None:
-        """Show what is trained."""
-        self.runs[0].show_config()
-        log.info("%s\n", tables.model_summary(first))
-        if self.alone:
-            self.runs[0].open_loggers()
-            self.runs[0].describe(first)
-        else:
-            log.info("%d trials in one stack; the config above is the first one's", len(self.runs))
+    def _all_callbacks(self, loggers: Sequence[Logger]) -> list[Callback]:
+        """The Trainer's, in the order in which they are called at the end of an epoch: Lightning
+        puts those last that are a Checkpoint.
+        """
+        callbacks = self.callbacks()
+        if self.config.trainer.max_time is not None:
+            callbacks.append(Timer(self.config.trainer.max_time, verbose=False))
+        for callback in callbacks:
+            if isinstance(callback, Timer):
+                # it would stop within an epoch, which cannot be resumed
+                callback._interval = Interval.epoch
+        return [
+            self.account,
+            FreeThreads(self.cores),
+            *callbacks,
+            *self.observers,
+            Recorder(self.states, loggers, self.account),
+            *self.callbacks_of_trials(),
+            self.checkpoint_callback(),
+        ]
 
-    def _fit(
-        self, trainer: Trainer, module: Classifier | StackedClassifier, data: ImageDataModule
-    ) -> None:
-        trainer.loggers = self.runs[0].loggers
-        trainer.callbacks += [*self.callbacks_of_trials(), self.checkpoint_callback()]  # type: ignore[attr-defined]
-        checkpoint = self.checkpoint_file() if self.runs[0].checkpoint is not None else None
+    def _fit(self, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
+        loggers = self.reports[self.runs[0]].loggers
+        callbacks = self._all_callbacks(loggers)
+        bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks())
+        trainer = self._trainer(logger=loggers, callbacks=callbacks, enable_progress_bar=bar)
+        data.trainer = trainer
+        resumed = self.runs[0].state.checkpoint is not None
+        checkpoint = self.checkpoint_file() if resumed else None
         if self.runs[0].trial.resume:
-            begin = (
-                os.path.relpath(checkpoint)
-                if checkpoint
-                else "the beginning: there is no checkpoint yet"
-            )
-            log.info("resuming from %s", begin)
+            begin = "the beginning: there is no checkpoint yet"
+            log.info("resuming from %s", os.path.relpath(checkpoint) if checkpoint else begin)
         ended = True
         try:
             trainer.fit(
@@ -332,149 +361,59 @@ class Fit:
         finally:
             self.finish(ended)
 
-    def _judge(self, run: Run, diverged: int | None) -> None:
-        """Decide how a run that was not interrupted ended."""
+    def _record_end(self, run: Run, diverged: int | None) -> None:
+        """Record how a run ended that was not interrupted.
+
+        Args:
+            run: the run.
+            diverged: the epoch in which it did, None if it did not.
+        """
+        state = run.state
         if diverged is not None:
-            run.result.status, run.result.reason = Status.DIVERGED, str(Diverged(diverged))
-            return
-        run.result.status = Status.COMPLETED
-        if run.ended is not None:
-            epochs = self.config.trainer.max_epochs
-            run.result.reason = (
-                f"stopped after epoch {len(run.history.rows)} of {epochs}: {run.ended}"
+            run.record(status=Status.DIVERGED, reason=str(Diverged(diverged)))
+        elif state.ended is not None:
+            epochs = f"{len(state.history.rows)} of {state.max_epochs}"
+            run.record(
+                status=Status.COMPLETED, reason=f"stopped after epoch {epochs}: {state.ended}"
             )
+        else:
+            run.record(status=Status.COMPLETED)
 
     def _conclude(self, first: Classifier, data: ImageDataModule) -> None:
         for index, run in enumerate(self.runs):
             with run.trial.logged():
                 try:
-                    if not self.alone:
-                        run.open_loggers()
-                        run.describe(first if run is self.runs[0] else None)
-                        run.tell(run.result.stack_size)
-                    run.conclude(data, self.best_classifier(index, first), pictures=self.alone)
+                    self._conclude_run(index, first, data)
                 except Exception as error:
                     if self.alone or isinstance(error, OSError):
                         raise
-                    run.fail(Status.FAILED, reason(error))
+                    run.record(status=Status.FAILED, reason=reason(error))
                     log.exception("the trial has failed after its training")
-                    run.end_loggers("failed")
+                    self.reports[run].end_loggers("failed")
                 log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
-            run.write_result()
-            run.concluded = True
+            run.write_result(self.account.seconds)
+            self._concluded.add(run)
         where = self.account.describe(time.perf_counter() - self.began)
         if where is not None:
             log.info(where)
+
+    def _conclude_run(self, index: int, first: Classifier, data: ImageDataModule) -> None:
+        """Test a run's best weights, and show and record what came out."""
+        run = self.runs[index]
+        report = self.reports[run]
+        if not self.alone:
+            report.open_loggers(first if index == 0 else None)
+            report.show_epochs(run.result.stack_size)
+        report.show_end(run.result)
+        best, test = self.best_classifier(index, first), None
+        if best is not None and run.config.test:
+            with self.account.measure("test"):
+                test = evaluate(best, data.test_samples)
+            run.record(metrics=test.metrics)
+        images = data.test_samples.images if self.alone else None
+        report.conclude(run.result, test, best, images)
 
 
 def _listed(asked: Any) -> list[Any]:
     """One, several or none as a list, as the Trainer takes them."""
     return asked if isinstance(asked, list) else [asked] if asked is not None else []
-
-
-class EagerFit(Fit):
-    """One run on plain Lightning."""
-
-    engine = "eager"
-
-    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier:
-        return classifiers[0]
-
-    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
-        return {"datamodule": data}
-
-
-class StackedFit(Fit):
-    """Several runs, or one, as a stack."""
-
-    engine = "stacked"
-
-    stack_checkpoint: StackCheckpoint | None = None
-
-    def capacity(self, data: ImageDataModule) -> int:
-        """As many as `engine.max_stack` allows or the memory holds; a stack that goes on stays as
-        it was.
-        """
-        if self.stack is not None:
-            return len(self.runs)
-        return trials_that_fit([run.config for run in self.runs], data)
-
-    def trainer_settings(self) -> dict[str, Any]:
-        """All chunks of an epoch: it is the minibatches in them that `limit_train_batches`
-        counts.
-        """
-        return super().trainer_settings() | {"limit_train_batches": 1.0}
-
-    @property
-    def stack(self) -> StackFile | None:
-        """What the runs go on from together, None if each has a checkpoint of its own."""
-        return self.runs[0].stack
-
-    def callbacks(self) -> list[Callback]:
-        """Without LearningRateMonitor, which looks at the optimizer: every epoch logs `lr` as it
-        is.
-        """
-        return [
-            callback
-            for callback in super().callbacks()
-            if not isinstance(callback, LearningRateMonitor)
-        ]
-
-    def callbacks_of_trials(self) -> list[Callback]:
-        return super().callbacks_of_trials() if self.alone else [TrialEnds(self.runs)]
-
-    def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
-        if self.alone:
-            return super().checkpoint_callback()
-        self.stack_checkpoint = StackCheckpoint(self.runs, self.account)
-        return self.stack_checkpoint
-
-    def checkpoint_file(self) -> Path:
-        return super().checkpoint_file() if self.stack is None else self.stack.file
-
-    def diverged(self) -> dict[int, int]:
-        there = {} if self.stack is None else self.stack.diverged
-        return {
-            index: there[run.position]
-            for index, run in enumerate(self.runs)
-            if run.position in there
-        }
-
-    def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
-        """Without reading it from a file, if this session has found it."""
-        best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[index]
-        if best is None:
-            return super().best_classifier(index, like)
-        weights = best["state_dict"].values()  # layers are numbered otherwise with dropout
-        like.load_state_dict(dict(zip(like.state_dict(), weights, strict=True)))
-        return like.eval()
-
-    def finish(self, ended: bool) -> None:
-        if self.stack_checkpoint is not None:
-            self.stack_checkpoint.finish(ended)
-        elif self.stack is not None:
-            self.stack.split()
-
-    def close(self) -> None:
-        stack = StackFile.of(self.runs[0].folder)
-        if stack is not None:
-            stack.remove()
-
-    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
-        samples = len(data.train_samples.labels)
-        chunks = ShuffledChunks(
-            samples,
-            data.batch_size,
-            seeds=sorted({run.config.seed for run in self.runs}),
-            steps=epoch_steps(-(-samples // data.batch_size), self.config.trainer.batches_of_epoch),
-            steps_per_execution=self.config.engine.steps_per_execution,
-            device=data.train_samples.labels.device,
-        )
-        module = StackedClassifier(classifiers, data.train_samples, chunks, self.config.objective)
-        if self.stack is None:
-            module.resumed = [run.checkpoint for run in self.runs if run.checkpoint is not None]
-        return module
-
-    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
-        assert isinstance(module, StackedClassifier)
-        return {"train_dataloaders": module.chunks, "val_dataloaders": data.val_dataloader()}

@@ -160,23 +160,19 @@ def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
     stacked: dict[object, bool] = {}
     for planned in plan([run.config for run in runs]):
         for run in (runs[member] for member in planned.members):
-            reason = _why_eager_still(run, planned.eager)
-            key = (
-                planned.members[0],
-                run.folder
-                if reason
-                else (run.epochs, run.stack, run.stack is None and run.is_trained),
-            )
+            reason, state = _why_eager_still(run, planned.eager), run.state
+            come_to = (state.epochs, state.stack, state.stack is None and state.is_trained)
+            key = (planned.members[0], run.folder if reason else come_to)
             together.setdefault(key, []).append(run)
             stacked[key] = reason is None
     for members in together.values():
-        members.sort(key=lambda run: run.position)
+        members.sort(key=lambda run: run.state.position)
     return [(members, stacked[key]) for key, members in together.items()]
 
 
 def _why_eager_still(run: Run, reason: str | None) -> str | None:
     """The same with regard to the engine that the run began with."""
-    began = None if run.checkpoint is None else run.checkpoint.get("engine", "eager")
+    began = None if run.state.checkpoint is None else run.state.checkpoint.get("engine", "eager")
     if began == "stacked" and reason not in (None, "engine=eager"):
         raise UserError(
             f"this run began on the stacked engine, which cannot train with {reason}; leave it out"

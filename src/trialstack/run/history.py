@@ -2,23 +2,15 @@
 checkpoints.
 """
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from trialstack.core import layout
 from trialstack.core.objective import direction, rounded
-from trialstack.engine.protocol import Measured
 from trialstack.run.metrics_csv import COLUMNS, METRICS, Row, write_rows
-from trialstack.run.timing import Account
-
-log = logging.getLogger(__name__)
 
 WIDTH = 80
 
@@ -53,66 +45,6 @@ class History:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.rows, self.spent = state_dict["rows"], state_dict.get("spent", 0.0)
-
-
-class Recorded(Protocol):
-    """What a Recorder needs of a run."""
-
-    history: History
-    loggers: list[Logger]
-
-
-class Recorder(Checkpoint):
-    """Adds a row an epoch to the history of every trial that has neither diverged nor ended.
-
-    It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`,
-    where the metrics are logged. A single trial's rows go into its checkpoints, so that a resumed
-    run's metrics.csv has every epoch once.
-
-    Args:
-        runs: of each trial, when the training begins.
-        account: of the time that this takes.
-    """
-
-    def __init__(self, runs: Sequence[Recorded], account: Account) -> None:
-        self.runs = runs
-        self.account = account
-        self._began = 0.0
-        self._validated = False
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._began = time.perf_counter()
-        self._validated = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = True
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
-        seconds = round(time.perf_counter() - self._began, 4)
-        names = [name for name in COLUMNS if self._validated or not name.startswith("val/")]
-        with self.account.measure("logging"):
-            for index, run in enumerate(self.runs):
-                history = run.history
-                if index not in pl_module.diverged and index not in pl_module.ended:
-                    metrics = {name: pl_module.measured[index][name] for name in names}
-                    counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-                    history.rows.append({**counts, **metrics, "seconds": seconds})
-                    history.spent += seconds / len(self.runs)
-                    history.log(run.loggers, history.rows[-1])
-                    if trainer.is_global_zero:
-                        history.write()
-            last = [run.history.rows[-1] for run in self.runs if run.history.rows]
-            of_epoch = [row for row in last if row["epoch"] == trainer.current_epoch + 1]
-            if trainer.is_global_zero and of_epoch:
-                log.info(line(of_epoch, trainer.max_epochs or 0))
-
-    @property
-    def state_key(self) -> str:
-        return "History"
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.runs[0].history.state_dict() if len(self.runs) == 1 else {}
 
 
 def line(rows: Sequence[Row], epochs: int) -> str:

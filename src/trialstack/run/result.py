@@ -19,7 +19,7 @@ _MOST = 2**24
 """Bytes of a `result.json`; it has some 2,000."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Result:
     """The content of `result.json`.
 

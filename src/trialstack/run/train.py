@@ -17,13 +17,14 @@ from trialstack.core.load import LOAD
 from trialstack.data.cache import Datasets
 from trialstack.engine.memory import is_out_of_memory, release_memory, return_addresses
 from trialstack.engine.waiting import Cores, waiting_by_load
-from trialstack.run.fit import EagerFit, StackedFit
+from trialstack.run.eager_fit import EagerFit
 from trialstack.run.folder import lock_folder, locked
 from trialstack.run.grouping import plan, stacks
 from trialstack.run.quiet import is_main_process, quiet
 from trialstack.run.result import Result
 from trialstack.run.run import Run
-from trialstack.run.stack_checkpoint import StackFile
+from trialstack.run.stack_file import StackFile
+from trialstack.run.stacked_fit import StackedFit
 from trialstack.run.trial import Trial
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,11 @@ def train(
             results |= {run.folder: run.result for run in runs}
             del runs  # what a run holds goes with its stack
             while together:
-                left += _fit(*together.pop(0), observers, datasets, cores, alone=len(trials) == 1)
+                ended, again = _fit(
+                    *together.pop(0), observers, datasets, cores, alone=len(trials) == 1
+                )
+                results |= ended
+                left += again
                 if together or left:
                     release_memory()
     return [results[trial.folder] for trial in trials]
@@ -79,7 +84,7 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
     """Load what there is to go on from, and return the runs that have anything left to do."""
     resumed = {os.path.realpath(run.folder): run for run in runs if run.trial.resume}
     for run in resumed.values():
-        stack = StackFile.of(run.folder) if run.stack is None and is_main_process() else None
+        stack = StackFile.of(run.folder) if run.state.stack is None and is_main_process() else None
         if stack is None:
             continue
         folders = {position: os.path.realpath(folder) for position, folder in stack.members.items()}
@@ -92,11 +97,11 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
         )
         if whole or stack.last:
             for position, other in together.items():
-                other.go_on(stack.checkpoints[position], stack, position)
+                other.state.go_on(stack.checkpoints[position], stack, position)
         else:
             stack.split()
             stack.remove()
-    left = [run for run in runs if run.stack is not None or run.resume()]
+    left = [run for run in runs if run.state.stack is not None or run.resume()]
     for run in left:
         run.forget_evaluation()
     return left
@@ -109,9 +114,9 @@ def _fit(
     datasets: Datasets,
     cores: Cores,
     alone: bool,
-) -> list[list[Trial]]:
-    """Train what fits into the memory, and return what is left: what did not fit, as two halves if
-    it was all.
+) -> tuple[dict[Path, Result], list[list[Trial]]]:
+    """Train what fits into the memory, and return the results, by folder, and what is left: what
+    did not fit, as two halves if it was all.
 
     Args:
         runs: train together.
@@ -133,11 +138,12 @@ def _fit(
         for observer in observers:  # which Lightning has given the module's own methods
             for name in ("log", "log_dict"):
                 vars(observer).pop(name, None)
-    return [
+    again = [
         [replace(run.trial, began=time.perf_counter()) for run in part]
         for part in (fit.left, *halves)
         if part
     ]
+    return {run.folder: run.result for run in runs}, again
 
 
 def _halves(runs: list[Run], error: Exception) -> list[list[Run]]:

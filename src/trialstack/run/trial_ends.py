@@ -1,21 +1,15 @@
 """When each trial of a stack ends: where it would end if it trained alone."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from trialstack.engine.stacked import StackedClassifier
 from trialstack.run.early_end import early_end
-
-
-class Ending(Protocol):
-    """What TrialEnds needs of a run."""
-
-    callbacks: list[Callback]
-    ended: str | None
+from trialstack.run.state import State
 
 
 class TrialEnds(Checkpoint):
@@ -27,15 +21,15 @@ class TrialEnds(Checkpoint):
     what writes checkpoints.
 
     Args:
-        runs: of the trials; `ended` is set to the reason.
+        states: of the trials; `ended` is set to the reason.
     """
 
-    def __init__(self, runs: Sequence[Ending]) -> None:
-        self.runs = runs
+    def __init__(self, states: Sequence[State]) -> None:
+        self.states = states
         self._seen: list[_Seen] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._seen = [_Seen(trainer, run) for run in self.runs]
+        self._seen = [_Seen(trainer, state) for state in self.states]
         for seen in self._seen:
             seen.call(lambda callback, of_trial: callback.setup(of_trial, pl_module, stage))
 
@@ -54,8 +48,8 @@ class TrialEnds(Checkpoint):
             self._seen[index].call(
                 lambda callback, of_trial: callback.on_train_epoch_end(of_trial, pl_module)
             )
-            self.runs[index].ended = self._seen[index].early_end()
-            if self.runs[index].ended is not None:
+            self.states[index].ended = self._seen[index].early_end()
+            if self.states[index].ended is not None:
                 pl_module.ended.add(index)
         if not pl_module.training_trials():
             trainer.should_stop = True
@@ -66,11 +60,9 @@ class _Seen:
     stop of its own.
     """
 
-    def __init__(self, trainer: Trainer, run: Ending) -> None:
+    def __init__(self, trainer: Trainer, state: State) -> None:
         self.trainer = trainer
-        self.early_stopping_callbacks = [
-            callback for callback in run.callbacks if isinstance(callback, EarlyStopping)
-        ]
+        self.early_stopping_callbacks = state.stopping
         self.callback_metrics: dict[str, torch.Tensor] = {}
         self._stops = False
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +279,7 @@ class Sweep:
         """Remove what a process left that was killed when its trials had their results, but were
         not all closed.
         """
-        from trialstack.run.stack_checkpoint import remove_if_done
+        from trialstack.run.stack_file import remove_if_done
 
         for member in self.members:
             if member.kept and os.path.lexists(member.job.folder / layout.STACK):
@@ -327,7 +327,7 @@ class Sweep:
             log.error("failed: %s", error, exc_info=None if isinstance(error, UserError) else error)
         result = Result.read(member.job.folder) or Result()
         if not result.status.is_final:
-            result.status, result.reason = Status.FAILED, reason(error)
+            result = replace(result, status=Status.FAILED, reason=reason(error))
             result.write(member.job.folder)
         return result
 
