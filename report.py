@@ -11,9 +11,9 @@ from trialstack.cli.folder_arguments import requested_sweep
 @exit_codes
 def main(config: DictConfig) -> None:
     folder = requested_sweep(config)
-    from trialstack.sweep.report import report  # matplotlib, from here on
+    from trialstack.sweep.report import report_sweep  # matplotlib, from here on
 
-    report(folder)
+    report_sweep(folder)
 
 
 if __name__ == "__main__":

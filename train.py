@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from trialstack.cli.command import exit_codes, run, together
+from trialstack.cli.command import exit_codes, run, trains_jobs_with
 from trialstack.cli.folder_arguments import resume_in_place
 from trialstack.run.folder import resumable
 from trialstack.run.status import Status
@@ -17,7 +17,7 @@ from trialstack.sweep.sweep import sweep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-@together(sweep)
+@trains_jobs_with(sweep)
 @exit_codes
 def main(config: DictConfig) -> float:
     trial = composed_trial(config)

@@ -37,12 +37,12 @@ ConfigStore.instance().store(
 
 
 class StackedLauncher(Launcher):
-    """Composes all jobs before the first one runs, and calls `task_function.together` with them.
+    """Composes all jobs before the first one runs, and calls `task_function.train_jobs` with them.
 
-    A task function without `together` runs once a job, as with Hydra's basic launcher.
+    A task function without `train_jobs` runs once a job, as with Hydra's basic launcher.
 
     Attributes:
-        accepts: it, or `together`, makes the sweep's folder and `multirun.yaml`, once all configs
+        accepts: it, or `train_jobs`, makes the sweep's folder and `multirun.yaml`, once all configs
             are found right.
     """
 
@@ -72,9 +72,9 @@ class StackedLauncher(Launcher):
             with open_dict(config.hydra):
                 config.hydra.job.id, config.hydra.job.num = str(number), number
             configs.append(config)
-        together = getattr(self.task_function, "together", None)
-        if together is not None:
-            returned: list[JobReturn] = together(
+        train_jobs = getattr(self.task_function, "train_jobs", None)
+        if train_jobs is not None:
+            returned: list[JobReturn] = train_jobs(
                 configs, self.config, self.context, self.task_function
             )
             return returned

@@ -23,7 +23,7 @@ QUICK = ("model.hidden=[8]", "trainer.max_epochs=2", "callbacks=none", "logger=n
 MOMENTS = {
     "importing": "trialstack.run.train:quiet",
     "reading the data": "trialstack.data.cache:Datasets.load",
-    "training": "trialstack.run.timing:Account.on_train_epoch_start",
+    "training": "trialstack.run.timing:Timing.on_train_epoch_start",
     "after an epoch": "trialstack.run.history:History.write",
     "testing": "trialstack.run.report:Report.conclude",
 }

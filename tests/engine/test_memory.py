@@ -129,7 +129,7 @@ def test_trials_that_were_left_for_a_later_stack_train_when_the_first_one_does_n
     too_small: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_small(1)
-    monkeypatch.setattr("trialstack.run.fit.trials_that_fit", lambda configs, data: 2)
+    monkeypatch.setattr("trialstack.run.stacked_fit.trials_that_fit", lambda configs, data: 2)
     trials = [composed(tmp_path / str(seed), *QUICK, f"seed={seed}") for seed in range(4)]
     assert [(result.status, result.stack_size) for result in train(trials)] == [
         ("completed", 1)
@@ -164,7 +164,7 @@ def test_a_stack_does_not_keep_itself() -> None:
         networks, [0, 1], [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2, samples, torch.float32
     )
     stack.begin_epoch(np.full((2, 2), 0.1), 0)
-    stack.train(torch.arange(16).view(1, 2, 8), epoch=0, number=0, start=0)
+    stack.train_chunk(torch.arange(16).view(1, 2, 8), epoch=0, number=0, start=0)
     reference = weakref.ref(stack)
     gc.disable()
     try:

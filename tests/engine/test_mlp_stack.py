@@ -59,7 +59,7 @@ def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, cou
     made = networks(count, hidden, activation)
     built = stack(made)
     index = torch.randperm(SAMPLES)[:8]
-    built.train(index.view(1, 1, 8), epoch=0, number=0, start=0)
+    built.train_chunk(index.view(1, 1, 8), epoch=0, number=0, start=0)
     for trial, network in enumerate(made):
         values = built.read(built.parameters, trial)
         for value, expected in zip(values, autograd_step(network, index), strict=True):
@@ -84,7 +84,7 @@ def test_samples_that_are_classified_with_certainty_change_no_bit(
     )
     built.begin_epoch(np.array([rates]), 0)
     before = built.parameters.clone()
-    built.train(torch.arange(batch_size).view(1, 1, -1), epoch=0, number=0, start=0)
+    built.train_chunk(torch.arange(batch_size).view(1, 1, -1), epoch=0, number=0, start=0)
     assert torch.equal(built.parameters, before)
 
 
@@ -97,7 +97,7 @@ def test_a_long_sum_is_the_same_in_two_halves(monkeypatch: pytest.MonkeyPatch) -
         "trialstack.engine.mlp_stack.LONG_SUM", 20
     )  # forwards 20 pixels and 30 units, backwards those units
     for built in (whole, halved):
-        built.train(index, epoch=0, number=0, start=0)
+        built.train_chunk(index, epoch=0, number=0, start=0)
     torch.testing.assert_close(halved.parameters, whole.parameters, rtol=1e-12, atol=1e-12)
     assert not torch.equal(halved.parameters, whole.parameters)
 
@@ -106,7 +106,7 @@ def test_trials_with_other_seeds_get_their_own_minibatches() -> None:
     made = networks(3, [6])
     built = stack(made)
     index_nKB = torch.stack([torch.randperm(SAMPLES)[:8] for _ in made])[:, None]
-    built.train(index_nKB, epoch=0, number=0, start=0)
+    built.train_chunk(index_nKB, epoch=0, number=0, start=0)
     for trial, network in enumerate(made):
         for value, expected in zip(
             built.read(built.parameters, trial),
@@ -141,7 +141,7 @@ def test_dropout_masks_values_and_gradients(activation: str) -> None:
         cross_entropy(network[5](values), labels[index]), list(network.parameters())
     )
     expected = [p.detach() - g for p, g in zip(network.parameters(), gradients, strict=True)]
-    built.train(index.view(1, 1, 8), epoch=2, number=3, start=0)
+    built.train_chunk(index.view(1, 1, 8), epoch=2, number=3, start=0)
     for value, wanted in zip(built.read(built.parameters, 0), expected, strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-10)
 
@@ -194,12 +194,12 @@ def test_training_totals_are_of_the_weights_before_each_step() -> None:
             nn.utils.vector_to_parameters(
                 nn.utils.parameters_to_vector(autograd_step(network, step)), network.parameters()
             )
-    built.train(index[:, :1], epoch=0, number=0, start=0)
+    built.train_chunk(index[:, :1], epoch=0, number=0, start=0)
     assert built.train_totals.finish()[0] == pytest.approx(losses_KS[0], rel=1e-12)
-    built.train(index[:, 1:], epoch=0, number=1, start=1)
+    built.train_chunk(index[:, 1:], epoch=0, number=1, start=1)
     assert built.train_totals.finish()[0] == pytest.approx(losses_KS[1], rel=1e-10)
     together = stack(networks(2, [6]))
-    together.train(index, epoch=0, number=0, start=0)
+    together.train_chunk(index, epoch=0, number=0, start=0)
     assert together.train_totals.finish()[0] == pytest.approx(np.mean(losses_KS, axis=0), rel=1e-10)
 
 
@@ -209,7 +209,7 @@ def test_a_trial_that_diverges_changes_no_bit_of_the_others(bad: float) -> None:
         built = stack(networks(4, [7, 6]), lrs=lrs)
         for chunk in range(3):
             index_nKB = torch.arange(40).view(1, 5, 8)
-            built.train(index_nKB, epoch=0, number=chunk, start=5 * chunk)
+            built.train_chunk(index_nKB, epoch=0, number=chunk, start=5 * chunk)
         return built
 
     healthy, infected = trained([0.1, 0.2, 0.3, 0.4]), trained([0.1, bad, 0.3, 0.4])
@@ -231,7 +231,7 @@ def test_a_replayed_graph_does_what_the_cpu_does() -> None:
         built = Stack(made, [0, 1, 2], settings, samples().to(torch.device(device)), torch.float64)
         built.begin_epoch(np.array([[0.01, 0.02, 0.03]] * 30), 0)
         for chunk in range(6):
-            built.train(
+            built.train_chunk(
                 torch.arange(40, device=device).roll(chunk).view(1, 5, 8), 0, chunk, 5 * chunk
             )
         return built

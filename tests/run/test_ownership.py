@@ -17,7 +17,7 @@ import torch
 from tests.conftest import Ended
 from tests.sweep.test_sweeps import FOLDER, SWEEP, result
 from trialstack.core.atomic_files import remove_parts, replaced, replaced_folder
-from trialstack.sweep.report import report
+from trialstack.sweep.report import report_sweep
 
 Command = Callable[..., Ended]
 Process = Callable[..., subprocess.Popen[str]]
@@ -263,5 +263,5 @@ def test_a_folder_that_is_a_link_is_replaced_and_its_target_stays(tmp_path: Path
 def test_several_reports_of_a_sweep_at_once_end_well(command: Command) -> None:
     assert command("train.py", *SWEEP, "seed=1,2").code == 0
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(report, [FOLDER.absolute()] * 8))
+        list(pool.map(report_sweep, [FOLDER.absolute()] * 8))
     assert not [path for path in FOLDER.iterdir() if path.name.endswith(".part")]

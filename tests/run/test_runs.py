@@ -16,7 +16,7 @@ from trialstack.run import figures
 from trialstack.run.history import line
 from trialstack.run.report import Report
 from trialstack.run.state import State
-from trialstack.run.timing import Account
+from trialstack.run.timing import Timing
 
 Command = Callable[..., Ended]
 QUICK = ("trainer.max_epochs=3", "model.hidden=[32]", "callbacks=none")
@@ -129,7 +129,7 @@ def test_the_whole_config_is_shown_on_demand(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trial = composed(tmp_path, *QUICK)
-    report = Report(trial, State(trial, []), Account())
+    report = Report(trial, State(trial, []), Timing())
     for level, whole in ((logging.INFO, False), (logging.DEBUG, True)):
         caplog.clear()
         with caplog.at_level(level, "trialstack"):  # as hydra.verbose=trialstack has it

@@ -60,7 +60,7 @@ def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
     return wrapped
 
 
-def together(
+def trains_jobs_with(
     train_all: Callable[..., Any],
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[DictConfig], Any]]:
     """Decorate a Hydra task, below `hydra.main`: `hydra/launcher=stacked` calls `train_all` with
@@ -68,7 +68,7 @@ def together(
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-        task.together = train_all  # type: ignore[attr-defined]
+        task.train_jobs = train_all  # type: ignore[attr-defined]
         return task
 
     return decorate

@@ -33,4 +33,4 @@ def _read() -> tuple[float, float, float]:
 
 
 LOAD = Load()
-"""Measured from the import of this module on, which is about that of the process."""
+"""TrainsTrials from the import of this module on, which is about that of the process."""

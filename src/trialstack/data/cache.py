@@ -10,7 +10,7 @@ from trialstack.core.schema import DataConfig
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
 
-KEPT = 2
+DATASETS_IN_MEMORY = 2
 """Datasets in memory: 190 MB each for MNIST."""
 
 
@@ -34,7 +34,7 @@ class Datasets:
         key = json.dumps([samples, str(trainer.strategy.root_device)], sort_keys=True)
         if key not in self._loaded:
             loaded = _loaded(config, seed, trainer)
-            while len(self._loaded) >= KEPT:
+            while len(self._loaded) >= DATASETS_IN_MEMORY:
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[key] = loaded
         data = copy.copy(self._loaded[key])

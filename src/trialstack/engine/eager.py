@@ -30,7 +30,7 @@ class Classifier(LightningModule):
     """Images to logits [B, C], trained with cross-entropy. All arguments are primitives and go into
     checkpoints.
 
-    Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch. It is `Measured`.
+    Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch.
 
     Args:
         spec: an `ImageSpec`'s primitives: the images and classes it is made for.
@@ -62,7 +62,7 @@ class Classifier(LightningModule):
             )
         self.example_input_array = torch.zeros(1, *self.spec.shape)
         self._lr: float | None = None
-        self.measured: list[dict[str, float]] = [{}]
+        self.trial_metrics: list[dict[str, float]] = [{}]
         self.diverged: dict[int, int] = {}
         self.ended: set[int] = set()
 
@@ -154,7 +154,8 @@ class Classifier(LightningModule):
             }
         )
         if not all(
-            math.isfinite(self.measured[0].get(f"{part}/loss", 0.0)) for part in ("train", "val")
+            math.isfinite(self.trial_metrics[0].get(f"{part}/loss", 0.0))
+            for part in ("train", "val")
         ):
             self.diverged[0] = self.current_epoch + 1
             raise Diverged(self.diverged[0])
@@ -167,7 +168,7 @@ class Classifier(LightningModule):
         """Log to Lightning; in training it is History that writes to the loggers, against optimizer
         steps.
         """
-        self.measured[0].update(values)
+        self.trial_metrics[0].update(values)
         self.log_dict(values, prog_bar=True, logger=logger)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

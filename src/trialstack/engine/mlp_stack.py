@@ -126,7 +126,7 @@ class Stack:
             start = end + outputs
         return layers
 
-    def of_trial(self, parameters: Tensor, index: int) -> list[Tensor]:
+    def trial_views(self, parameters: Tensor, index: int) -> list[Tensor]:
         """Return a trial's part of a tensor like `parameters`: weights [out, in] and biases [out],
         as MLP has them.
         """
@@ -141,12 +141,12 @@ class Stack:
 
     def write(self, parameters: Tensor, index: int, values: Sequence[Tensor]) -> None:
         """Set a trial's part of a tensor like `parameters`."""
-        for view, value in zip(self.of_trial(parameters, index), values, strict=True):
+        for view, value in zip(self.trial_views(parameters, index), values, strict=True):
             view.copy_(value)
 
     def read(self, parameters: Tensor, index: int) -> list[Tensor]:
         """Return a trial's part of a tensor like `parameters`, copied to the CPU."""
-        of_trial = self.of_trial(parameters, index)
+        of_trial = self.trial_views(parameters, index)
         return [view.clone(memory_format=torch.contiguous_format).cpu() for view in of_trial]
 
     def begin_epoch(self, rates_KS: NDArray[np.float64], first: int) -> None:
@@ -160,7 +160,7 @@ class Stack:
         self.table_QKS = table_QKS.to(self.parameters) if self.parameters.is_cuda else table_QKS
 
     @torch.inference_mode()
-    def train(self, index_nKB: Tensor, epoch: int, number: int, start: int) -> None:
+    def train_chunk(self, index_nKB: Tensor, epoch: int, number: int, start: int) -> None:
         """Make K optimizer steps.
 
         Args:
@@ -195,7 +195,7 @@ class Stack:
         changed = [self.parameters, *self.optimizer.state.values(), totals.loss_S, totals.correct_S]
         before, samples = [tensor.clone() for tensor in changed], totals.samples
         with Checksums() as checksums:
-            self.train(index_nKB, epoch, number, start)
+            self.train_chunk(index_nKB, epoch, number, start)
         for tensor, value in zip(changed, before, strict=True):
             tensor.copy_(value)
         totals.samples = samples

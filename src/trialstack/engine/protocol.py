@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
-class Measured(Protocol):
+class TrainsTrials(Protocol):
     """A module that trains one trial or several.
 
     Attributes:
@@ -14,7 +14,7 @@ class Measured(Protocol):
         minibatches: optimizer steps in an epoch.
     """
 
-    measured: list[dict[str, float]]
+    trial_metrics: list[dict[str, float]]
     diverged: dict[int, int]
     ended: set[int]
 

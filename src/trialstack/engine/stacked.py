@@ -84,7 +84,7 @@ class StackedClassifier(LightningModule):
         self.chunks = chunks
         self.objective = objective
         self.parts: list[Part] = []
-        self.measured: list[dict[str, float]] = [{} for _ in classifiers]
+        self.trial_metrics: list[dict[str, float]] = [{} for _ in classifiers]
         self.diverged: dict[int, int] = {}
         self.ended: set[int] = set()
         self.resumed: Sequence[Mapping[str, Any]] | None = None
@@ -127,7 +127,7 @@ class StackedClassifier(LightningModule):
         self.networks.clear()
         if len(self.seeds) == 1:
             [part] = self.parts
-            views = part.stack.of_trial(part.stack.parameters, 0)
+            views = part.stack.trial_views(part.stack.parameters, 0)
             for parameter, view in zip(self.network.parameters(), views, strict=True):
                 parameter.data = view
 
@@ -178,7 +178,7 @@ class StackedClassifier(LightningModule):
     def training_step(self, index_RKB: Tensor, batch_idx: int) -> None:
         steps = self.minibatches_in(index_RKB)
         for part in self.parts:
-            part.stack.train(index_RKB[part.rows], self.current_epoch, batch_idx, self._step)
+            part.stack.train_chunk(index_RKB[part.rows], self.current_epoch, batch_idx, self._step)
         self._step += steps
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for counts in (progress.total, progress.current):  # what trainer.global_step counts
@@ -209,13 +209,13 @@ class StackedClassifier(LightningModule):
             Diverged: the losses of all trials are not finite, in this epoch or an earlier one.
         """
         self._finish("train")
-        for index, measured in enumerate(self.measured):
+        for index, measured in enumerate(self.trial_metrics):
             finite = all(
                 math.isfinite(measured.get(f"{part}/loss", 0.0)) for part in ("train", "val")
             )
             if not finite and index not in self.ended:
                 self.diverged.setdefault(index, self.current_epoch + 1)
-        if len(self.diverged) == len(self.measured):
+        if len(self.diverged) == len(self.trial_metrics):
             raise Diverged(self.current_epoch + 1)
 
     def _finish(self, name: str) -> None:
@@ -224,7 +224,7 @@ class StackedClassifier(LightningModule):
             for index, loss, accuracy in zip(part.indices, *totals.finish(), strict=True):
                 self._measure(index, {f"{name}/loss": loss, f"{name}/acc": accuracy})
         names = (f"{name}/loss", f"{name}/acc", *(["lr"] if name == "train" else []))
-        best = self.measured[self._best()]
+        best = self.trial_metrics[self._best()]
         self.log_dict({name: best[name] for name in names}, prog_bar=True, logger=False)
 
     def _measure(self, index: int, values: Mapping[str, float]) -> None:
@@ -232,19 +232,19 @@ class StackedClassifier(LightningModule):
         nothing.
         """
         if index not in self.ended:
-            self.measured[index].update(values)
+            self.trial_metrics[index].update(values)
 
     def training_trials(self) -> list[int]:
         """Return the trials that have neither diverged nor ended."""
         return [
             index
-            for index in range(len(self.measured))
+            for index in range(len(self.trial_metrics))
             if index not in self.diverged and index not in self.ended
         ]
 
     def _best(self) -> int:
         best, score = 0, None
-        for index, measured in enumerate(self.measured):
+        for index, measured in enumerate(self.trial_metrics):
             if improves(measured.get(self.objective, math.nan), score, self.objective):
                 best, score = index, measured[self.objective]
         return best

@@ -136,5 +136,7 @@ def _library() -> ctypes.CDLL | None:
     except OSError:
         return None
     paths = {Path(line.split()[-1]) for line in lines if "libgomp" in line}
-    of_torch = {path for path in paths if path.is_relative_to(Path(torch.__file__).parent)} or paths
+    of_torch = {
+        path for path in paths if path.is_relative_to(Path(torch.__file__).resolve().parent)
+    } or paths
     return ctypes.CDLL(str(of_torch.pop())) if len(of_torch) == 1 else None

@@ -5,11 +5,11 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from trialstack.engine.protocol import Measured
+from trialstack.engine.protocol import TrainsTrials
 from trialstack.run.checkpoints import copy
 from trialstack.run.early_end import early_end
 from trialstack.run.state import State
-from trialstack.run.timing import Account
+from trialstack.run.timing import Timing
 
 
 class BestAndLast(Checkpoint):
@@ -20,24 +20,24 @@ class BestAndLast(Checkpoint):
 
     Args:
         state: of the trial; `ended` is set to why an epoch before the last one was the last one.
-        account: of the time that this takes.
+        timing: of the time that this takes.
     """
 
-    def __init__(self, state: State, account: Account) -> None:
+    def __init__(self, state: State, timing: Timing) -> None:
         self.state = state
         self.best = state.best
-        self.account = account
+        self.timing = timing
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
-        improved = self.best.improves(pl_module.measured[0], trainer.current_epoch + 1)
+        assert isinstance(pl_module, TrainsTrials)
+        improved = self.best.improves(pl_module.trial_metrics[0], trainer.current_epoch + 1)
         self.state.ended = early_end(trainer)
-        with self.account.measure("checkpoints"):
+        with self.timing.measure("checkpoints"):
             # The best one first: a run that is killed before the last one is written makes this
             # epoch again.
-            trainer.save_checkpoint(self.best.best if improved else self.best.last)
+            trainer.save_checkpoint(self.best.best_file if improved else self.best.last_file)
             if improved and trainer.is_global_zero:
-                copy(self.best.best, self.best.last)
+                copy(self.best.best_file, self.best.last_file)
 
     def state_dict(self) -> dict[str, Any]:
         return {**self.best.state_dict(), "ended": self.state.ended}

@@ -20,7 +20,7 @@ from trialstack.core.untrusted import opened
 from trialstack.engine.memory import is_out_of_memory
 
 
-class Best:
+class BestEpoch:
     """A trial's best epoch so far, and where its checkpoints are.
 
     Attributes:
@@ -31,8 +31,8 @@ class Best:
     """
 
     def __init__(self, folder: Path, objective: str) -> None:
-        self.best = folder / layout.BEST
-        self.last = folder / layout.LAST
+        self.best_file = folder / layout.BEST
+        self.last_file = folder / layout.LAST
         self.objective = objective
         self.score: float | None = None
         self.epoch: int | None = None

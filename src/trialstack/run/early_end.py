@@ -27,14 +27,14 @@ def early_end(trainer: Trainer) -> str | None:
             callback.stopping_reason_message is not None
             and callback.stopped_epoch == trainer.current_epoch
         ):
-            return described(callback)
+            return stopping_reason(callback)
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
     if any((timer.time_remaining() or 0) <= 0 for timer in timers):
         return "trainer.max_time was over"
     return "a callback stopped it"
 
 
-def described(callback: EarlyStopping) -> str:
+def stopping_reason(callback: EarlyStopping) -> str:
     """Return why an EarlyStopping that has stopped did so."""
     if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
         return f"{callback.monitor} no longer improved"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trialstack.core.atomic_files import replaced
 from trialstack.run.evaluation import Evaluation
-from trialstack.run.metrics_csv import Row
+from trialstack.run.metrics_csv import EpochRow
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -21,7 +21,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def history_figure(rows: Sequence[Row], best_epoch: int | None, title: str) -> Figure:
+def history_figure(rows: Sequence[EpochRow], best_epoch: int | None, title: str) -> Figure:
     """Plot loss and accuracy of training and validation against epochs, the best one marked."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)

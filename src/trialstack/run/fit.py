@@ -52,7 +52,7 @@ from trialstack.run.run import Run
 from trialstack.run.stack_checkpoint import StackCheckpoint
 from trialstack.run.state import State
 from trialstack.run.status import Status
-from trialstack.run.timing import Account
+from trialstack.run.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class Fit(ABC):
         self.observers = observers
         self.datasets = datasets
         self.cores = cores
-        self.account = Account()
+        self.timing = Timing()
         self.began = runs[0].trial.began
-        self.reports = {run: Report(run.trial, run.state, self.account) for run in runs}
+        self.reports = {run: Report(run.trial, run.state, self.timing) for run in runs}
         self._concluded: set[Run] = set()
 
     @property
@@ -121,7 +121,7 @@ class Fit(ABC):
         """Return where Trainer.fit gets its batches from, as its arguments."""
 
     def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
-        return BestAndLast(self.runs[0].state, self.account)
+        return BestAndLast(self.runs[0].state, self.timing)
 
     def callbacks(self) -> list[Callback]:
         """Return the config's callbacks that concern all runs."""
@@ -138,7 +138,7 @@ class Fit(ABC):
 
     def checkpoint_file(self) -> Path:
         """Return what Trainer.fit goes on from, if the runs do."""
-        return self.runs[0].state.best.last
+        return self.runs[0].state.best.last_file
 
     def diverged(self) -> dict[int, int]:
         """Return the epochs in which runs diverged that are trained already, by position."""
@@ -170,7 +170,7 @@ class Fit(ABC):
     def train(self) -> None:
         """Train, test and write everything down; whatever happens, each result.json says it."""
         with self._recorded():
-            self.account.seconds["startup"] = time.perf_counter() - self.began
+            self.timing.seconds["startup"] = time.perf_counter() - self.began
             for run in self.runs:
                 run.record(engine=self.engine)
             data = self._data()
@@ -190,7 +190,7 @@ class Fit(ABC):
             else:
                 module = self.module(classifiers, data)
                 del classifiers  # a stack has its own copy of their weights
-                with self.account.measure("fit"):
+                with self.timing.measure("fit"):
                     self._fit(module, data)
                 diverged = module.diverged
             for index, run in enumerate(self.runs):
@@ -205,7 +205,7 @@ class Fit(ABC):
         """
         check_devices(self.config.trainer.accelerator, self.config.trainer.devices)
         trainer = self._trainer(logger=False, enable_checkpointing=False)
-        with self.account.measure("data"):
+        with self.timing.measure("data"):
             data = self.datasets.load(self.config.data, self.config.seed, trainer)
         minibatches = -(-len(data.train_samples.labels) // data.batch_size)
         check_limits(self.config.trainer, minibatches, len(data.val_dataloader()))
@@ -222,7 +222,7 @@ class Fit(ABC):
                 if alone:
                     raise
                 run.record(status=Status.FAILED, reason=str(error))
-                run.write_result(self.account.seconds)
+                run.write_result(self.timing.seconds)
                 self.runs.remove(run)
         return classifiers
 
@@ -270,7 +270,7 @@ class Fit(ABC):
             raise
         finally:
             for run in self._unfinished():
-                run.write_result(self.account.seconds)
+                run.write_result(self.timing.seconds)
                 self.reports[run].end_loggers("failed")
 
     def _unfinished(self) -> list[Run]:
@@ -318,11 +318,11 @@ class Fit(ABC):
                 # it would stop within an epoch, which cannot be resumed
                 callback._interval = Interval.epoch
         return [
-            self.account,
+            self.timing,
             FreeThreads(self.cores),
             *callbacks,
             *self.observers,
-            Recorder(self.states, loggers, self.account),
+            Recorder(self.states, loggers, self.timing),
             *self.callbacks_of_trials(),
             self.checkpoint_callback(),
         ]
@@ -391,9 +391,9 @@ class Fit(ABC):
                     log.exception("the trial has failed after its training")
                     self.reports[run].end_loggers("failed")
                 log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
-            run.write_result(self.account.seconds)
+            run.write_result(self.timing.seconds)
             self._concluded.add(run)
-        where = self.account.describe(time.perf_counter() - self.began)
+        where = self.timing.where_it_went(time.perf_counter() - self.began)
         if where is not None:
             log.info(where)
 
@@ -407,7 +407,7 @@ class Fit(ABC):
         report.show_end(run.result)
         best, test = self.best_classifier(index, first), None
         if best is not None and run.config.test:
-            with self.account.measure("test"):
+            with self.timing.measure("test"):
                 test = evaluate(best, data.test_samples)
             run.record(metrics=test.metrics)
         images = data.test_samples.images if self.alone else None

@@ -72,13 +72,13 @@ class Planned(NamedTuple):
         members: their positions.
         eager: why a trial trains on the eager engine, and so by itself; None on the stacked one.
         alone: why a trial trains by itself on the stacked engine; None if it trains with others.
-        common: what their configs have in common.
+        shared: what their configs have in shared.
     """
 
     members: list[int]
     eager: str | None
     alone: str | None
-    common: dict[str, Any]
+    shared: dict[str, Any]
 
     @property
     def one_by_one(self) -> str | None:
@@ -93,7 +93,7 @@ def plan(configs: Sequence[TrialConfig], apart: Sequence[Any] = ()) -> list[Plan
 
     Args:
         configs: of the trials.
-        apart: of each trial, what else those that train together must have in common.
+        apart: of each trial, what else those that train together must have in shared.
 
     Raises:
         UserError: `engine=stacked` cannot train a trial.
@@ -102,8 +102,8 @@ def plan(configs: Sequence[TrialConfig], apart: Sequence[Any] = ()) -> list[Plan
     reasons: dict[str, tuple[str | None, str | None]] = {}
     for position, config in enumerate(configs):
         check_all("logger", config.values["logger"], Logger)
-        common = _common(config) | {"apart": apart[position] if apart else None}
-        key = json.dumps([common, config.engine.name], sort_keys=True)
+        shared = _shared_keys(config) | {"apart": apart[position] if apart else None}
+        key = json.dumps([shared, config.engine.name], sort_keys=True)
         if key not in reasons:
             made = build_all("callbacks", config.values["callbacks"], Callback)
             _check_no_finder(made)
@@ -112,7 +112,7 @@ def plan(configs: Sequence[TrialConfig], apart: Sequence[Any] = ()) -> list[Plan
         eager, alone = reasons[key]
         if eager is not None or alone is not None:
             key = f"{position} {key}"
-        planned.setdefault(key, Planned([], eager, alone, common)).members.append(position)
+        planned.setdefault(key, Planned([], eager, alone, shared)).members.append(position)
     return list(planned.values())
 
 
@@ -299,13 +299,13 @@ def _class(config: Component) -> type[Any] | None:
     return found if isinstance(found, type) else None
 
 
-def _common(config: TrialConfig) -> dict[str, Any]:
-    """What the trials of a stack have in common, by dotted key."""
+def _shared_keys(config: TrialConfig) -> dict[str, Any]:
+    """What the trials of a stack have in shared, by dotted key."""
     cls = _class(config.optimizer)
     varying = OPTIMIZERS[cls].varying if cls in OPTIMIZERS else frozenset()
-    common = {
+    shared = {
         key: value
         for key, value in flat(config.values).items()
         if not may_vary(key) and key not in {f"optimizer.{name}" for name in varying}
     }
-    return common | {"engine.steps_per_execution": config.engine.steps_per_execution}
+    return shared | {"engine.steps_per_execution": config.engine.steps_per_execution}

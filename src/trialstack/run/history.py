@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.core import layout
 from trialstack.core.objective import direction, rounded
-from trialstack.run.metrics_csv import COLUMNS, METRICS, Row, write_rows
+from trialstack.run.metrics_csv import COLUMNS, METRICS, EpochRow, write_rows
 
 WIDTH = 80
 
@@ -26,14 +26,14 @@ class History:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / layout.METRICS
-        self.rows: list[Row] = []
+        self.rows: list[EpochRow] = []
         self.spent = 0.0
 
     def write(self) -> None:
         write_rows(self.file, self.rows)
 
     @staticmethod
-    def log(loggers: Sequence[Logger], row: Row) -> None:
+    def log(loggers: Sequence[Logger], row: EpochRow) -> None:
         """Give an epoch's numbers to loggers, against optimizer steps."""
         for logger in loggers:
             logger.log_metrics(
@@ -47,7 +47,7 @@ class History:
         self.rows, self.spent = state_dict["rows"], state_dict.get("spent", 0.0)
 
 
-def line(rows: Sequence[Row], epochs: int) -> str:
+def line(rows: Sequence[EpochRow], epochs: int) -> str:
     """Return the rows of an epoch, one a trial, as the line that is printed at its end: the best of
     each metric.
 

@@ -12,14 +12,14 @@ from trialstack.core.untrusted import LARGEST, Damaged, text, warn
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
 COLUMNS = (*METRICS, "lr")
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
 """An epoch: `epoch` (from 1), `step` (optimizer steps), `COLUMNS` that were measured, `seconds`."""
 
 _MOST = 2**26
 """Bytes; a row has about 100."""
 
 
-def write_rows(file: Path, rows: Sequence[Row]) -> None:
+def write_rows(file: Path, rows: Sequence[EpochRow]) -> None:
     """Write epochs, as a whole or not at all."""
     with replaced(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as part:
         writer = csv.DictWriter(part, ["epoch", "step", *COLUMNS, "seconds"])
@@ -27,7 +27,7 @@ def write_rows(file: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_rows(file: Path) -> list[EpochRow]:
     """Return what was measured, an epoch a row; what is damaged is said, and left out.
 
     Every row has `step`, a whole number; losses may be NaN or infinite.
@@ -53,7 +53,7 @@ def read_rows(file: Path) -> list[Row]:
     return rows
 
 
-def _row(cells: dict[str, str]) -> Row:
+def _row(cells: dict[str, str]) -> EpochRow:
     """Return the numbers of a row, without cells that are empty; of one too short, cells are None.
 
     Raises:

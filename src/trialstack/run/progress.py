@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from trialstack.engine.protocol import Measured
+from trialstack.engine.protocol import TrainsTrials
 from trialstack.run.metrics_csv import METRICS
 
 
@@ -20,7 +20,7 @@ class EpochBar(ProgressBar):
         super().__init__()
         self._enabled = True
         self._bar: tqdm[Any] | None = None
-        self._module: Measured
+        self._module: TrainsTrials
 
     def enable(self) -> None:
         self._enabled = True
@@ -29,7 +29,7 @@ class EpochBar(ProgressBar):
         self._enabled = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
+        assert isinstance(pl_module, TrainsTrials)
         self._module = pl_module
         self._bar = tqdm(
             total=self._module.minibatches,

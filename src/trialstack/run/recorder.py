@@ -9,11 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
-from trialstack.engine.protocol import Measured
+from trialstack.engine.protocol import TrainsTrials
 from trialstack.run.history import line
 from trialstack.run.metrics_csv import COLUMNS
 from trialstack.run.state import State
-from trialstack.run.timing import Account
+from trialstack.run.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,13 @@ class Recorder(Checkpoint):
     Args:
         states: of the trials.
         loggers: of a single trial, which get its epochs at once.
-        account: of the time that this takes.
+        timing: of the time that this takes.
     """
 
-    def __init__(
-        self, states: Sequence[State], loggers: Sequence[Logger], account: Account
-    ) -> None:
+    def __init__(self, states: Sequence[State], loggers: Sequence[Logger], timing: Timing) -> None:
         self.states = states
         self.loggers = loggers
-        self.account = account
+        self.timing = timing
         self._began = 0.0
         self._validated = False
 
@@ -48,13 +46,13 @@ class Recorder(Checkpoint):
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
+        assert isinstance(pl_module, TrainsTrials)
         seconds = round(time.perf_counter() - self._began, 4)
         names = [name for name in COLUMNS if self._validated or not name.startswith("val/")]
-        with self.account.measure("logging"):
+        with self.timing.measure("logging"):
             for index, history in enumerate(state.history for state in self.states):
                 if index not in pl_module.diverged and index not in pl_module.ended:
-                    metrics = {name: pl_module.measured[index][name] for name in names}
+                    metrics = {name: pl_module.trial_metrics[index][name] for name in names}
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**counts, **metrics, "seconds": seconds})
                     history.spent += seconds / len(self.states)

@@ -18,7 +18,7 @@ from trialstack.run.history import line
 from trialstack.run.result import Result
 from trialstack.run.state import State
 from trialstack.run.status import Status
-from trialstack.run.timing import Account
+from trialstack.run.timing import Timing
 from trialstack.run.trial import Trial
 
 log = logging.getLogger(__name__)
@@ -30,16 +30,16 @@ class Report:
     Args:
         trial: the trial.
         state: how far it has come.
-        account: of the time that this takes.
+        timing: of the time that this takes.
 
     Attributes:
         loggers: of the config, once they are opened.
     """
 
-    def __init__(self, trial: Trial, state: State, account: Account) -> None:
+    def __init__(self, trial: Trial, state: State, timing: Timing) -> None:
         self.trial = trial
         self.state = state
-        self.account = account
+        self.timing = timing
         self.loggers: Sequence[Logger] = []
 
     @cached_property
@@ -66,12 +66,12 @@ class Report:
         """
         if self.trial.config.trainer.fast_dev_run:
             return
-        with self.account.measure("logging"):
+        with self.timing.measure("logging"):
             self.loggers = build_all("logger", self.trial.config.values["logger"], Logger)  # type: ignore[type-abstract]
             tensorboard.begin_anew(self.loggers, self.trial.folder)
             for row in self.state.history.rows:
                 self.state.history.log(self.loggers, row)
-            tensorboard.describe(
+            tensorboard.log_setup(
                 self.loggers, classifier, self.trial.config.values, self.config_text
             )
 
@@ -108,7 +108,7 @@ class Report:
         """
         rows, best_epoch = self.state.history.rows, self.state.best.epoch
         step = int(rows[-1]["step"]) if rows else 0
-        with self.account.measure("logging"):
+        with self.timing.measure("logging"):
             tested = {} if test is None else test.metrics
             tensorboard.conclude(self.loggers, step, tested, result.status == Status.COMPLETED)
             if best is not None and test_images is not None:
@@ -127,5 +127,5 @@ class Report:
     def end_loggers(self, status: str) -> None:
         """End the loggers that are open."""
         ending, self.loggers = self.loggers, []
-        with self.account.measure("logging"):
+        with self.timing.measure("logging"):
             loggers.end(ending, status)

@@ -54,8 +54,8 @@ class Run:
         if not self.trial.resume:
             return True
         result = Result.read(self.folder)
-        if self.state.best.last.exists():
-            self.state.go_on(read_checkpoint(self.state.best.last))
+        if self.state.best.last_file.exists():
+            self.state.go_on(read_checkpoint(self.state.best.last_file))
         if not is_main_process():
             return True
         saved = read_config(self.folder)
@@ -81,7 +81,7 @@ class Run:
         """Return the classifier with the best weights that there are; None if no epoch was
         finished.
         """
-        for checkpoint in (self.state.best.best, self.state.best.last):
+        for checkpoint in (self.state.best.best_file, self.state.best.last_file):
             if checkpoint.exists():
                 return load_classifier(checkpoint)
         return None

@@ -14,7 +14,7 @@ from trialstack.run.checkpoints import write
 from trialstack.run.early_end import early_end
 from trialstack.run.stack_file import StackFile, remove_links, stack_file
 from trialstack.run.state import State
-from trialstack.run.timing import Account
+from trialstack.run.timing import Timing
 
 PAUSE = 20
 """How much longer than a checkpoint took there is none: a large stack spends 5% of its time on
@@ -28,7 +28,7 @@ class StackCheckpoint(Checkpoint):
 
     Args:
         states: of the trials.
-        account: of the time that this takes.
+        timing: of the time that this takes.
 
     Attributes:
         best: by trial, what its `best.ckpt` shall hold; None if no epoch of it was finished.
@@ -36,10 +36,10 @@ class StackCheckpoint(Checkpoint):
         ended: what the `last.ckpt` of trials shall hold that ended before the others, by position.
     """
 
-    def __init__(self, states: Sequence[State], account: Account) -> None:
+    def __init__(self, states: Sequence[State], timing: Timing) -> None:
         self.file = stack_file(states[0].folder)
         self.states = states
-        self.account = account
+        self.timing = timing
         self.best: list[dict[str, Any] | None] = [None] * len(states)
         self.diverged: dict[int, int] = {}
         self.ended: dict[int, dict[str, Any]] = {}
@@ -68,9 +68,9 @@ class StackCheckpoint(Checkpoint):
         self._last = (
             early_end(trainer) is not None or trainer.current_epoch + 1 == trainer.max_epochs
         )
-        with self.account.measure("checkpoints"):
+        with self.timing.measure("checkpoints"):
             for index, (state, measured) in enumerate(
-                zip(self.states, pl_module.measured, strict=True)
+                zip(self.states, pl_module.trial_metrics, strict=True)
             ):
                 if index in self.diverged or index in self.ended:
                     continue
@@ -114,14 +114,14 @@ class StackCheckpoint(Checkpoint):
         """Give every trial its `best.ckpt` and, if the stack has ended, its `last.ckpt` of the
         stack's checkpoint.
         """
-        with self.account.measure("checkpoints"):
+        with self.timing.measure("checkpoints"):
             stack = StackFile.of(self.states[0].folder) if ended else None
             if stack is not None:
                 stack.split(self.best, self.diverged)
                 return
             for state, best in zip(self.states, self.best, strict=True):
                 if best is not None:
-                    write(best, state.best.best)
+                    write(best, state.best.best_file)
         if not self.file.exists():
             remove_links(state.folder for state in self.states)
 

@@ -61,7 +61,7 @@ class StackedFit(Fit):
     def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
         if self.alone:
             return super().checkpoint_callback()
-        self.stack_checkpoint = StackCheckpoint(self.states, self.account)
+        self.stack_checkpoint = StackCheckpoint(self.states, self.timing)
         return self.stack_checkpoint
 
     def checkpoint_file(self) -> Path:

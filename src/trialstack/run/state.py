@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from trialstack.core.errors import UserError
-from trialstack.run.checkpoints import Best
+from trialstack.run.checkpoints import BestEpoch
 from trialstack.run.history import History
 from trialstack.run.stack_file import StackFile
 from trialstack.run.trial import Trial
@@ -34,7 +34,7 @@ class State:
         self.folder = trial.folder
         self.max_epochs = trial.config.trainer.max_epochs
         self.history = History(trial.folder)
-        self.best = Best(trial.folder, trial.config.objective)
+        self.best = BestEpoch(trial.folder, trial.config.objective)
         self.ended: str | None = None
         self.stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
         self.checkpoint: dict[str, Any] | None = None

@@ -12,7 +12,7 @@ from rich.table import Table
 from trialstack.core.objective import rounded
 from trialstack.engine.eager import Classifier
 from trialstack.run.evaluation import Evaluation
-from trialstack.run.metrics_csv import Row
+from trialstack.run.metrics_csv import EpochRow
 
 WIDTH = 100
 
@@ -73,7 +73,7 @@ def _shape(size: Any) -> str:
     return f"[B, {', '.join(map(str, size[1:]))}]" if isinstance(size, list) else str(size)
 
 
-def results_table(rows: Sequence[Row], best_epoch: int | None, test: Evaluation | None) -> str:
+def results_table(rows: Sequence[EpochRow], best_epoch: int | None, test: Evaluation | None) -> str:
     """Return loss and accuracy of the last and the best epoch, and of the best on the test set."""
     shown = {f"last epoch ({rows[-1]['epoch']:.0f})": rows[-1]} if rows else {}
     if best_epoch is not None:

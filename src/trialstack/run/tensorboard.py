@@ -28,7 +28,7 @@ from trialstack.run.figures import confusion_figure, mistakes_figure, weight_ima
 log = logging.getLogger(__name__)
 
 
-def describe(
+def log_setup(
     loggers: Sequence[Logger],
     classifier: Classifier | None,
     config: Mapping[str, Any],

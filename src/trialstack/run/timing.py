@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 PARTS = ("startup", "data", "training", "validation", "logging", "checkpoints", "test")
 
 
-class Account(Callback):
+class Timing(Callback):
     """Adds up seconds by part.
 
     As a callback it measures what Lightning does: `training` and `validation`.
@@ -30,7 +30,7 @@ class Account(Callback):
         finally:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
 
-    def describe(self, total: float) -> str | None:
+    def where_it_went(self, total: float) -> str | None:
         """Return where `total` seconds went, if more than a quarter of them went elsewhere than
         training.
         """

@@ -36,7 +36,7 @@ class TrialEnds(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
         for index in pl_module.training_trials():
-            self._seen[index].measure(pl_module.measured[index])
+            self._seen[index].measure(pl_module.trial_metrics[index])
             self._seen[index].call(
                 lambda callback, of_trial: callback.on_validation_end(of_trial, pl_module)
             )
@@ -44,7 +44,7 @@ class TrialEnds(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StackedClassifier)
         for index in pl_module.training_trials():
-            self._seen[index].measure(pl_module.measured[index])
+            self._seen[index].measure(pl_module.trial_metrics[index])
             self._seen[index].call(
                 lambda callback, of_trial: callback.on_train_epoch_end(of_trial, pl_module)
             )

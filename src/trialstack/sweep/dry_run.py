@@ -37,7 +37,7 @@ TRIALS = 8
 """Trials that are timed together, at most."""
 
 
-def described(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
+def plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
     """Return the stacks of these trials as a table, with times from a few measured steps; nothing
     is written.
 
@@ -52,12 +52,12 @@ def described(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]
     with waiting_by_load(LOAD) as cores:
         torch.set_num_threads(cores.free)  # as stacks mostly do
         try:
-            return _described(configs, labels)
+            return _plan_table(configs, labels)
         finally:
             torch.set_num_threads(cores.threads)
 
 
-def _described(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
+def _plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
     for stack in _alike(plan(configs)):
@@ -86,7 +86,13 @@ def _described(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any
             str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
         )
         rows.append(
-            [_common(members, labels) or "all", engine, stacks, f"{seconds:.1f}", f"{gib:.2f}"]
+            [
+                _labels_in_common(members, labels) or "all",
+                engine,
+                stacks,
+                f"{seconds:.1f}",
+                f"{gib:.2f}",
+            ]
         )
     text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
     trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
@@ -98,12 +104,12 @@ def _alike(stacks: Sequence[Planned]) -> list[Planned]:
     """Stacks; trials that train one after another as one of them."""
     alike: dict[str, Planned] = {}
     for stack in stacks:
-        key = json.dumps([stack.common, stack.one_by_one], sort_keys=True)
+        key = json.dumps([stack.shared, stack.one_by_one], sort_keys=True)
         alike.setdefault(key, stack._replace(members=[])).members.extend(stack.members)
     return list(alike.values())
 
 
-def _common(members: Sequence[int], labels: Sequence[Mapping[str, Any]]) -> str:
+def _labels_in_common(members: Sequence[int], labels: Sequence[Mapping[str, Any]]) -> str:
     """The values in which some trials agree, and not all do."""
     first = labels[members[0]]
     return ", ".join(
@@ -159,7 +165,7 @@ def _stacked(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: T
     )
     index_nKB = index_1KB if len(set(seeds)) == 1 else index_1KB.repeat(len(some), 1, 1)
     stack.begin_epoch(np.zeros((index_1KB.shape[1], len(some))), 0)
-    return _timed(lambda: stack.train(index_nKB, 0, 0, 0)) / len(some)
+    return _timed(lambda: stack.train_chunk(index_nKB, 0, 0, 0)) / len(some)
 
 
 def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Tensor) -> float:

@@ -144,7 +144,7 @@ class SweepIndex:
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = ("content", "choices")
         common = {
-            part: _common([getattr(trial, part) for trial in self.trials.values()])
+            part: _shared_items([getattr(trial, part) for trial in self.trials.values()])
             for part in parts
         }
         trials = {
@@ -206,7 +206,7 @@ def _different(trials: list[Indexed]) -> Iterable[str]:
     ]
 
 
-def _common(dicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _shared_items(dicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, *others = dicts
     return {
         key: value

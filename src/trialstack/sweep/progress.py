@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trialstack.core.objective import improves
-from trialstack.engine.protocol import Measured
+from trialstack.engine.protocol import TrainsTrials
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class SweepBar(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, Measured)
-        trials = len(pl_module.measured)
+        assert isinstance(pl_module, TrainsTrials)
+        trials = len(pl_module.trial_metrics)
         self._samples += trials * pl_module.samples_in(batch)
         part = (batch_idx + 1) / int(trainer.num_training_batches)
         epochs = trainer.current_epoch + part
@@ -79,8 +79,8 @@ class SweepBar(Callback):
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
-        for measured in pl_module.measured:
+        assert isinstance(pl_module, TrainsTrials)
+        for measured in pl_module.trial_metrics:
             score = measured.get(self.objective, float("nan"))
             self.best = score if improves(score, self.best, self.objective) else self.best
         now = time.perf_counter()
@@ -89,8 +89,8 @@ class SweepBar(Callback):
             log.info(self._text(f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Measured)
-        trials = len(pl_module.measured)
+        assert isinstance(pl_module, TrainsTrials)
+        trials = len(pl_module.trial_metrics)
         self.move_to(self._done + trials, self._finished + trials * (trainer.max_epochs or 0))
 
     def _move(self, trial_epochs: float, epoch: str) -> None:

@@ -23,7 +23,7 @@ LEAST = ("test/acc", "s/trial", "trials")
 """Columns of the table that a narrow terminal does without, in turn; the files have them."""
 
 
-def report(folder: Path) -> Leaderboard:
+def report_sweep(folder: Path) -> Leaderboard:
     """Print the leaderboard of the sweep in `folder`, and what failed or diverged; write all its
     forms there.
 

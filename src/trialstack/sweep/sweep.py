@@ -117,7 +117,7 @@ def sweep(
 
             rehearse([member.config for member in wanted.left])
         if master.dry_run:
-            print(wanted.described())
+            print(wanted.plan_text())
             return [
                 JobReturn(overrides=member.job.overrides, status=JobStatus.COMPLETED)
                 for member in members
@@ -175,15 +175,15 @@ class Sweep:
         self.left = [member for member, _ in own if not member.kept]
         self.trials = [trial for member, trial in own if not member.kept]
 
-    def described(self) -> str:
+    def plan_text(self) -> str:
         """Return what `train` would do."""
-        from trialstack.sweep.dry_run import described  # torch, from here on
+        from trialstack.sweep.dry_run import plan_table  # torch, from here on
 
         if not self.left:
             return self._announcement()
         keys = varying(self.trials)
         labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
-        plan = described([member.config for member in self.left], labels)
+        plan = plan_table([member.config for member in self.left], labels)
         return f"{self._announcement()}\n\n{plan}"
 
     def train(self) -> list[JobReturn]:
@@ -252,7 +252,7 @@ class Sweep:
                 for number, stack in enumerate(stacks, 1):
                     together = [self.left[position] for position in stack.members]
                     began = time.perf_counter()
-                    self._train_together(together, bar, datasets)
+                    self._train_stack(together, bar, datasets)
                     release_memory()
                     done += len(together)
                     epochs += sum(member.config.trainer.max_epochs for member in together)
@@ -285,7 +285,7 @@ class Sweep:
             if member.kept and os.path.lexists(member.job.folder / layout.STACK):
                 remove_if_done(member.job.folder)
 
-    def _train_together(self, together: Sequence[Member], bar: Any, datasets: Any) -> None:
+    def _train_stack(self, together: Sequence[Member], bar: Any, datasets: Any) -> None:
         from trialstack.run.train import train
 
         for member in together:
@@ -333,9 +333,9 @@ class Sweep:
 
     def _report(self) -> None:
         """Write the leaderboard, print it, and say what failed."""
-        from trialstack.sweep.report import report
+        from trialstack.sweep.report import report_sweep
 
-        report(self.folder)
+        report_sweep(self.folder)
 
     def _command(self) -> str:
         arguments = [*sys.argv[1:]]

@@ -114,14 +114,14 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     precision = "64" if str(config.trainer.precision).startswith("64") else "32"
     with TemporaryDirectory() as temporary:
         alone, nudged = Path(temporary, "alone"), Path(temporary, "nudged")
-        status = _train(config, alone).status
+        status = _train_alone(config, alone).status
         weights, metrics = _weights_differ(folder, alone), _metrics_differ(folder, alone)
         epochs = _epochs(folder), _epochs(alone)
         rounding, roundings, decided_by_rounding = 0.0, [0.0] * len(metrics), False
         if weights or any(metrics):
             nudged_config = config.copy()
             nudged_config.optimizer.lr = _next(config.optimizer.lr, precision)
-            _train(nudged_config, nudged)
+            _train_alone(nudged_config, nudged)
             rounding, roundings = _weights_differ(alone, nudged), _metrics_differ(alone, nudged)
             decided_by_rounding = epochs[1] != _epochs(nudged) or rounding > DECIDED
     compared = "losses and accuracies"
@@ -144,7 +144,7 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     )
 
 
-def _train(config: DictConfig, folder: Path) -> Result:
+def _train_alone(config: DictConfig, folder: Path) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
     parsed = parse(resolved(config))
