@@ -127,7 +127,7 @@ def stopped(command: Command, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
 
     with monkeypatch.context() as patch:
         patch.setattr("trialstack.run.fit.Fit._record_end", stop)
-        patch.setattr("trialstack.run.stack_checkpoint.StackFile.split", lambda *arguments: None)
+        patch.setattr("trialstack.run.stack_file.StackFile.split", lambda *arguments: None)
         assert command("train.py", *SWEEP, "seed=1,2").code == 130
     content: dict[str, Any] = torch.load(FOLDER / "0/checkpoints/stack.ckpt", weights_only=True)
     return content

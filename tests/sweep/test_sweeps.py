@@ -522,7 +522,7 @@ def test_a_full_disk_loses_nothing(command: Command, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device", "stack.ckpt")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trialstack.run.stack_checkpoint.StackFile.split", full)
+        patch.setattr("trialstack.run.stack_file.StackFile.split", full)
         ended = command("train.py", *SWEEP, "seed=1,2")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "cannot write stack.ckpt: No space left on device; make room there, then" in ended.err

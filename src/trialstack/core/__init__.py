@@ -1,1 +1,1 @@
-"""What every other package builds on: rules of configs, errors, files, random streams. No torch."""
+"""What every other package builds on: typed configs, errors, files, random streams. No torch."""

@@ -86,7 +86,7 @@ def refuse_links(folder: Path) -> None:
         for path in part.iterdir()
     ]
     for path in (*paths, *inner):
-        if path.is_symlink() and path.name != layout.STACK.name:  # of which stack_checkpoint knows
+        if path.is_symlink() and path.name != layout.STACK.name:  # of which stack_file knows
             raise UserError(
                 f"{path} is a symbolic link, and the run would write to {os.readlink(path)}; put "
                 "the file itself there"
