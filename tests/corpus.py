@@ -105,6 +105,7 @@ CASES |= {
     ],
 }
 if os.environ.get("DATA_ROOT"):
+    os.environ["DATA_ROOT"] = os.path.abspath(os.environ["DATA_ROOT"])
     for article in ("article_mnist", "article_fashion"):
         CASES[article] = [
             ("train.py", f"experiment={article}", "trainer.max_epochs=2", "callbacks=none", *RUN)

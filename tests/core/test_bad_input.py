@@ -16,7 +16,7 @@ from lightning.pytorch import Trainer
 
 from tests.conftest import ROOT, Ended
 from trialstack.core.errors import UserError
-from trialstack.core.schema import INITIALIZERS, PRECISIONS, TrainerConfig
+from trialstack.core.groups import INITIALIZERS, PRECISIONS, TrainerConfig
 from trialstack.core.sizes import DATASETS
 from trialstack.data.datamodule import Digits
 from trialstack.run.trial import compose_trial

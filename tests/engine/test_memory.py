@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from tests.conftest import ROOT, Ended, composed
-from trialstack.core.schema import DataConfig
+from trialstack.core.groups import DataConfig
 from trialstack.data.cache import Datasets
 from trialstack.data.minibatches import Samples
 from trialstack.engine.memory import free_memory, is_out_of_memory, left_of_groups

@@ -137,6 +137,11 @@ def test_the_whole_config_is_shown_on_demand(
         assert ("hidden:\n  - 32" in caplog.text) == whole
 
 
+def test_the_trainer_may_be_told_to_show_no_bar(run: Run) -> None:
+    ended, folder = run("+trainer.enable_progress_bar=false")
+    assert f"completed: {folder}" in ended.out
+
+
 EPOCH = {
     "epoch": 1,
     "step": 38,

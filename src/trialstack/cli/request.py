@@ -6,9 +6,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trialstack.core.errors import UserError
+from trialstack.core.groups import ROOT
 from trialstack.core.identity import flat
 from trialstack.core.rule import Rule, one_of, or_null
-from trialstack.core.schema import ROOT
 from trialstack.core.unread import check_read
 
 REQUEST_RULES: dict[str, Rule] = {

@@ -33,4 +33,4 @@ def _read() -> tuple[float, float, float]:
 
 
 LOAD = Load()
-"""TrainsTrials from the import of this module on, which is about that of the process."""
+"""Measured from the import of this module on, which is about that of the process."""

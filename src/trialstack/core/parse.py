@@ -16,15 +16,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trialstack.core.errors import UserError, quoted
-from trialstack.core.rule import FLOAT32
-from trialstack.core.schedule import Schedule, WarmedUp
-from trialstack.core.schedules import SCHEDULES
-from trialstack.core.schema import (
-    GROUPS,
-    KEYS,
-    MODELS,
-    OPTIMIZERS,
-    SCHEDULE_NAME,
+from trialstack.core.groups import (
     AdamConfig,
     CallbackConfig,
     Component,
@@ -35,8 +27,11 @@ from trialstack.core.schema import (
     ModelConfig,
     OptimizerConfig,
     TrainerConfig,
-    TrialConfig,
 )
+from trialstack.core.rule import FLOAT32
+from trialstack.core.schedule import Schedule, WarmedUp
+from trialstack.core.schedules import SCHEDULES
+from trialstack.core.schema import GROUPS, KEYS, MODELS, OPTIMIZERS, SCHEDULE_NAME, TrialConfig
 from trialstack.core.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
 from trialstack.core.unread import check_read, refers
 

@@ -6,7 +6,7 @@ Of this project's datasets it is known before they are read, and before torch is
 from dataclasses import dataclass
 
 from trialstack.core.errors import UserError
-from trialstack.core.schema import TrainerConfig
+from trialstack.core.groups import TrainerConfig
 
 EVALUATION_BATCH = 1000
 """Samples in a minibatch of validation and test: results do not depend on it."""

@@ -6,7 +6,7 @@ import json
 from lightning.pytorch import Trainer
 
 from trialstack.core.build import build
-from trialstack.core.schema import DataConfig
+from trialstack.core.groups import DataConfig
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from trialstack.core.schema import MLPConfig, TrialConfig
+from trialstack.core.groups import MLPConfig
+from trialstack.core.schema import TrialConfig
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.memory import free_memory
 from trialstack.engine.stacked_optimizers import tensors_per_parameter

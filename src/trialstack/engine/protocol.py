@@ -8,7 +8,7 @@ class TrainsTrials(Protocol):
     """A module that trains one trial or several.
 
     Attributes:
-        measured: of each trial, the last value of every metric.
+        trial_metrics: of each trial, the last value of every metric.
         diverged: epochs (from 1) in which trials (by position) had a loss that is not finite.
         ended: trials whose training ended early, in an epoch before this one.
         minibatches: optimizer steps in an epoch.

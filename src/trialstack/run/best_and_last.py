@@ -20,7 +20,7 @@ class BestAndLast(Checkpoint):
 
     Args:
         state: of the trial; `ended` is set to why an epoch before the last one was the last one.
-        timing: of the time that this takes.
+        timing: gets the time that this takes.
     """
 
     def __init__(self, state: State, timing: Timing) -> None:

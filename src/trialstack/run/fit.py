@@ -16,9 +16,7 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     ModelCheckpoint,
     ProgressBar,
-    Timer,
 )
-from lightning.pytorch.callbacks.timer import Interval
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerStatus
 
@@ -40,7 +38,6 @@ from trialstack.engine.threads import FreeThreads
 from trialstack.engine.waiting import Cores
 from trialstack.run import tables
 from trialstack.run.best_and_last import BestAndLast
-from trialstack.run.checkpoints import WholeFiles
 from trialstack.run.devices import check_devices, device_name
 from trialstack.run.evaluation import evaluate
 from trialstack.run.folder import resume_command
@@ -53,6 +50,7 @@ from trialstack.run.stack_checkpoint import StackCheckpoint
 from trialstack.run.state import State
 from trialstack.run.status import Status
 from trialstack.run.timing import Timing
+from trialstack.run.trainer import build_trainer, per_epoch
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +123,12 @@ class Fit(ABC):
 
     def callbacks(self) -> list[Callback]:
         """Return the config's callbacks that concern all runs."""
+        has_bar = not self.observers and self.config.trainer.enable_progress_bar is not False
         return [
             callback
             for callback in self.runs[0].callbacks
             if not isinstance(callback, OF_A_TRIAL)
-            and not (self.observers and isinstance(callback, ProgressBar))
+            and (has_bar or not isinstance(callback, ProgressBar))
         ]
 
     def callbacks_of_trials(self) -> list[Callback]:
@@ -144,13 +143,9 @@ class Fit(ABC):
         """Return the epochs in which runs diverged that are trained already, by position."""
         return {}
 
-    def trainer_settings(self) -> dict[str, Any]:
-        """Return the arguments of the Trainer that the config has."""
-        return {
-            name: value
-            for name, value in self.config.trainer.values.items()
-            if name != "max_time"  # its Timer is one of the callbacks
-        }
+    def trainer(self, **own: Any) -> Trainer:
+        """Return a Trainer of the config's settings, and some of our own."""
+        return build_trainer(self.config.trainer, self.runs[0].folder, **own)
 
     def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Return a run's best classifier, None if it has none.
@@ -204,7 +199,7 @@ class Fit(ABC):
         the loggers and callbacks are, which are for runs that fit into the device's memory.
         """
         check_devices(self.config.trainer.accelerator, self.config.trainer.devices)
-        trainer = self._trainer(logger=False, enable_checkpointing=False)
+        trainer = self.trainer(logger=False, enable_checkpointing=False)
         with self.timing.measure("data"):
             data = self.datasets.load(self.config.data, self.config.seed, trainer)
         minibatches = -(-len(data.train_samples.labels) // data.batch_size)
@@ -285,42 +280,14 @@ class Fit(ABC):
         for run in self._unfinished():
             run.record(status=status, reason=reason)
 
-    def _trainer(self, **own: Any) -> Trainer:
-        """A Trainer of the config's settings and some of our own.
-
-        Raises:
-            UserError: Lightning refuses a setting.
-        """
-        defaults = {
-            "enable_progress_bar": False,
-            "enable_model_summary": False,  # tables.model_summary prints one
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,  # minibatches are shared out by ShuffledMinibatches
-        }
-        settings = self.trainer_settings()
-        settings["plugins"] = [WholeFiles(), *_listed(settings.get("plugins"))]
-        try:
-            return Trainer(**{**defaults, **settings, **own}, default_root_dir=self.runs[0].folder)
-        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(
-                f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works"
-            ) from error
-
     def _all_callbacks(self, loggers: Sequence[Logger]) -> list[Callback]:
         """The Trainer's, in the order in which they are called at the end of an epoch: Lightning
         puts those last that are a Checkpoint.
         """
-        callbacks = self.callbacks()
-        if self.config.trainer.max_time is not None:
-            callbacks.append(Timer(self.config.trainer.max_time, verbose=False))
-        for callback in callbacks:
-            if isinstance(callback, Timer):
-                # it would stop within an epoch, which cannot be resumed
-                callback._interval = Interval.epoch
         return [
             self.timing,
             FreeThreads(self.cores),
-            *callbacks,
+            *per_epoch(self.callbacks(), self.config.trainer.max_time),
             *self.observers,
             Recorder(self.states, loggers, self.timing),
             *self.callbacks_of_trials(),
@@ -329,9 +296,7 @@ class Fit(ABC):
 
     def _fit(self, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
         loggers = self.reports[self.runs[0]].loggers
-        callbacks = self._all_callbacks(loggers)
-        bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks())
-        trainer = self._trainer(logger=loggers, callbacks=callbacks, enable_progress_bar=bar)
+        trainer = self.trainer(logger=loggers, callbacks=self._all_callbacks(loggers))
         data.trainer = trainer
         resumed = self.runs[0].state.checkpoint is not None
         checkpoint = self.checkpoint_file() if resumed else None
@@ -412,8 +377,3 @@ class Fit(ABC):
             run.record(metrics=test.metrics)
         images = data.test_samples.images if self.alone else None
         report.conclude(run.result, test, best, images)
-
-
-def _listed(asked: Any) -> list[Any]:
-    """One, several or none as a list, as the Trainer takes them."""
-    return asked if isinstance(asked, list) else [asked] if asked is not None else []

@@ -14,18 +14,17 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.core.build import build_all, check_all
 from trialstack.core.errors import UserError
-from trialstack.core.identity import flat
-from trialstack.core.key import Key
-from trialstack.core.origins import imported
-from trialstack.core.schema import (
+from trialstack.core.groups import (
     Component,
     DataConfig,
     ModelConfig,
     OptimizerConfig,
     TrainerConfig,
-    TrialConfig,
-    may_vary,
 )
+from trialstack.core.identity import flat
+from trialstack.core.key import Key
+from trialstack.core.origins import imported
+from trialstack.core.schema import TrialConfig, may_vary
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.models import MLP
 from trialstack.engine.stacked_optimizers import OPTIMIZERS, complete_settings
@@ -72,7 +71,7 @@ class Planned(NamedTuple):
         members: their positions.
         eager: why a trial trains on the eager engine, and so by itself; None on the stacked one.
         alone: why a trial trains by itself on the stacked engine; None if it trains with others.
-        shared: what their configs have in shared.
+        shared: what their configs have in common.
     """
 
     members: list[int]
@@ -93,7 +92,7 @@ def plan(configs: Sequence[TrialConfig], apart: Sequence[Any] = ()) -> list[Plan
 
     Args:
         configs: of the trials.
-        apart: of each trial, what else those that train together must have in shared.
+        apart: of each trial, what else those that train together must have in common.
 
     Raises:
         UserError: `engine=stacked` cannot train a trial.
@@ -300,7 +299,7 @@ def _class(config: Component) -> type[Any] | None:
 
 
 def _shared_keys(config: TrialConfig) -> dict[str, Any]:
-    """What the trials of a stack have in shared, by dotted key."""
+    """What the trials of a stack have in common, by dotted key."""
     cls = _class(config.optimizer)
     varying = OPTIMIZERS[cls].varying if cls in OPTIMIZERS else frozenset()
     shared = {

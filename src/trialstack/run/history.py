@@ -44,7 +44,7 @@ class History:
         return {"rows": [dict(row) for row in self.rows], "spent": self.spent}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.rows, self.spent = state_dict["rows"], state_dict.get("spent", 0.0)
+        self.rows, self.spent = state_dict["rows"], state_dict["spent"]
 
 
 def line(rows: Sequence[EpochRow], epochs: int) -> str:

@@ -28,7 +28,7 @@ class Recorder(Checkpoint):
     Args:
         states: of the trials.
         loggers: of a single trial, which get its epochs at once.
-        timing: of the time that this takes.
+        timing: gets the time that this takes.
     """
 
     def __init__(self, states: Sequence[State], loggers: Sequence[Logger], timing: Timing) -> None:

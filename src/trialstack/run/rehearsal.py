@@ -21,14 +21,14 @@ from torch.optim import Optimizer
 
 from trialstack.core.build import build, cannot_be_made, named_class
 from trialstack.core.errors import UserError
-from trialstack.core.schema import (
+from trialstack.core.groups import (
     Component,
     DataConfig,
     ModelConfig,
     OptimizerConfig,
     TrainerConfig,
-    TrialConfig,
 )
+from trialstack.core.schema import TrialConfig
 from trialstack.core.unread import check_read
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
@@ -70,11 +70,13 @@ def _check_trainer(config: TrainerConfig) -> None:
     try:
         Timer(config.max_time)
         with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
-            Trainer(
-                **arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False
-            )
+            Trainer(**arguments | _UNSEEN)
     except Exception as error:
         raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
+
+
+_UNSEEN = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+"""Arguments of a Trainer that trains nothing."""
 
 
 def _check_optimizer(config: OptimizerConfig) -> None:

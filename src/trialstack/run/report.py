@@ -30,7 +30,7 @@ class Report:
     Args:
         trial: the trial.
         state: how far it has come.
-        timing: of the time that this takes.
+        timing: gets the time that this takes.
 
     Attributes:
         loggers: of the config, once they are opened.

@@ -28,7 +28,7 @@ class StackCheckpoint(Checkpoint):
 
     Args:
         states: of the trials.
-        timing: of the time that this takes.
+        timing: gets the time that this takes.
 
     Attributes:
         best: by trial, what its `best.ckpt` shall hold; None if no epoch of it was finished.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from trialstack.core.sizes import epoch_steps
@@ -34,11 +35,11 @@ class StackedFit(Fit):
             return len(self.runs)
         return trials_that_fit([run.config for run in self.runs], data)
 
-    def trainer_settings(self) -> dict[str, Any]:
+    def trainer(self, **own: Any) -> Trainer:
         """All chunks of an epoch: it is the minibatches in them that `limit_train_batches`
         counts.
         """
-        return super().trainer_settings() | {"limit_train_batches": 1.0}
+        return super().trainer(limit_train_batches=1.0, **own)
 
     @property
     def stack(self) -> StackFile | None:
