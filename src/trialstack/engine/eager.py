@@ -24,6 +24,7 @@ from trialstack.core.schedules import parse_schedule
 from trialstack.core.schema import TrialConfig
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
+from trialstack.engine.protocol import Outcome
 
 
 class Classifier(LightningModule):
@@ -73,6 +74,9 @@ class Classifier(LightningModule):
     @property
     def minibatches(self) -> int:
         return int(self.trainer.num_training_batches)
+
+    def outcomes(self) -> list[Outcome]:
+        return [Outcome(self.diverged.get(0))]
 
     def minibatches_in(self, batch: Batch) -> int:
         return 1

@@ -1,6 +1,17 @@
 """What the LightningModules of both engines have in common for callbacks."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+
+class Outcome(NamedTuple):
+    """How the training of a trial came out.
+
+    Attributes:
+        diverged: the epoch (from 1) in which it had a loss that is not finite; None if it did not.
+    """
+
+    diverged: int | None = None
 
 
 @runtime_checkable
@@ -20,6 +31,10 @@ class TrainsTrials(Protocol):
 
     @property
     def minibatches(self) -> int: ...
+
+    def outcomes(self) -> Sequence[Outcome]:
+        """Return how the trials came out, by position."""
+        ...
 
     def minibatches_in(self, batch: Any) -> int:
         """Return the number of minibatches that a `training_step` gets."""

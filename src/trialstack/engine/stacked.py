@@ -20,6 +20,7 @@ from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
+from trialstack.engine.protocol import Outcome
 from trialstack.engine.stacked_optimizers import complete_settings, tensors_per_parameter
 
 PART_BYTES = 16 * 2**20
@@ -107,6 +108,9 @@ class StackedClassifier(LightningModule):
     @property
     def minibatches(self) -> int:
         return self.chunks.steps
+
+    def outcomes(self) -> list[Outcome]:
+        return [Outcome(self.diverged.get(index)) for index in range(len(self.trial_metrics))]
 
     def minibatches_in(self, batch: Tensor) -> int:
         return batch.shape[1]

@@ -10,7 +10,7 @@ step needs. The parameters of all trials are one tensor [S, 1, P], or [1, P] of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,10 +35,18 @@ class Numbers(Protocol):
     def scale(self) -> Number: ...
 
 
+class Arguments(Protocol):
+    """What an optimizer's class takes, of every trial: a NamedTuple of [S], under torch's names."""
+
+    @property
+    def weight_decay(self) -> NDArray[np.float64]: ...
+
+
 N = TypeVar("N", bound=Numbers)
+A = TypeVar("A", bound=Arguments)
 
 
-class StackedOptimizer(ABC, Generic[N]):
+class StackedOptimizer(ABC, Generic[N, A]):
     """The update of one of torch.optim's classes, for all trials at once.
 
     An epoch is one `table`; a chunk of it `steps`; each of those `begin`, products added to
@@ -46,28 +54,25 @@ class StackedOptimizer(ABC, Generic[N]):
 
     Attributes:
         of: the class in torch.optim.
-        arguments: of that class that are understood.
+        takes: the NamedTuple of those of its arguments that are understood.
         varying: those in which trials may differ, besides the ones that `core.schema` knows.
+        arguments: of the trials.
         weights: all trials' parameters.
         accumulator: where gradients are accumulated.
         state: what goes into checkpoints, by torch.optim's names, each shaped as the parameters.
     """
 
     of: ClassVar[type[torch.optim.Optimizer]]
-    arguments: ClassVar[frozenset[str]]
+    takes: ClassVar[type[NamedTuple]]
     varying: ClassVar[frozenset[str]] = frozenset()
     accumulator: Tensor
     state: dict[str, Tensor]
 
     def __init__(self, settings: Settings, weights: Tensor) -> None:
-        self.settings = settings
+        of_trials = ([trial[name] for trial in settings] for name in self.takes._fields)
+        self.arguments = cast("A", self.takes._make(map(np.array, of_trials)))
         self.weights = weights
-        self.weight_decay = self.setting("weight_decay")
-        self.decays = bool(self.weight_decay.any())
-
-    def setting(self, name: str) -> NDArray[np.float64]:
-        """Return a setting of every trial, [S]."""
-        return np.array([settings[name] for settings in self.settings], dtype=np.float64)
+        self.decays = bool(self.arguments.weight_decay.any())
 
     @abstractmethod
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:

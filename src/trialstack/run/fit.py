@@ -33,6 +33,7 @@ from trialstack.core.sizes import check_limits
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.eager import Classifier, hyperparameters
+from trialstack.engine.protocol import Outcome
 from trialstack.engine.stacked import StackedClassifier
 from trialstack.engine.threads import FreeThreads
 from trialstack.engine.waiting import Cores
@@ -139,9 +140,9 @@ class Fit(ABC):
         """Return what Trainer.fit goes on from, if the runs do."""
         return self.runs[0].state.best.last_file
 
-    def diverged(self) -> dict[int, int]:
-        """Return the epochs in which runs diverged that are trained already, by position."""
-        return {}
+    def outcomes(self) -> Sequence[Outcome]:
+        """Return how runs came out that are trained already, by position."""
+        return [Outcome()] * len(self.runs)
 
     def trainer(self, **own: Any) -> Trainer:
         """Return a Trainer of the config's settings, and some of our own."""
@@ -181,15 +182,15 @@ class Fit(ABC):
                 self._show_what_trains(first)
             if all(state.is_trained for state in self.states):
                 self.finish(ended=True)
-                diverged = self.diverged()
+                outcomes = self.outcomes()
             else:
                 module = self.module(classifiers, data)
                 del classifiers  # a stack has its own copy of their weights
                 with self.timing.measure("fit"):
                     self._fit(module, data)
-                diverged = module.diverged
-            for index, run in enumerate(self.runs):
-                self._record_end(run, diverged.get(index))
+                outcomes = module.outcomes()
+            for run, outcome in zip(self.runs, outcomes, strict=True):
+                self._record_end(run, outcome)
             if is_main_process():
                 self._conclude(first, data)
                 self.close()
@@ -326,16 +327,11 @@ class Fit(ABC):
         finally:
             self.finish(ended)
 
-    def _record_end(self, run: Run, diverged: int | None) -> None:
-        """Record how a run ended that was not interrupted.
-
-        Args:
-            run: the run.
-            diverged: the epoch in which it did, None if it did not.
-        """
+    def _record_end(self, run: Run, outcome: Outcome) -> None:
+        """Record how a run ended that was not interrupted."""
         state = run.state
-        if diverged is not None:
-            run.record(status=Status.DIVERGED, reason=str(Diverged(diverged)))
+        if outcome.diverged is not None:
+            run.record(status=Status.DIVERGED, reason=str(Diverged(outcome.diverged)))
         elif state.ended is not None:
             epochs = f"{len(state.history.rows)} of {state.max_epochs}"
             run.record(

@@ -207,7 +207,7 @@ def _optimizer_reasons(optimizer: OptimizerConfig) -> Iterator[str]:
         yield f"optimizer._target_={optimizer.target}, only with {names}"
         return
     known, defaults = (
-        OPTIMIZERS[kind].arguments,
+        OPTIMIZERS[kind].takes._fields,
         complete_settings({"_target_": optimizer.target}),
     )
     for name, value in complete_settings(optimizer.values).items():

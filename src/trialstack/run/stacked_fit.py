@@ -12,6 +12,7 @@ from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.capacity import trials_that_fit
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
+from trialstack.engine.protocol import Outcome
 from trialstack.engine.stacked import StackedClassifier
 from trialstack.run.best_and_last import BestAndLast
 from trialstack.run.fit import Fit
@@ -68,13 +69,9 @@ class StackedFit(Fit):
     def checkpoint_file(self) -> Path:
         return super().checkpoint_file() if self.stack is None else self.stack.file
 
-    def diverged(self) -> dict[int, int]:
-        there = {} if self.stack is None else self.stack.diverged
-        return {
-            index: there[state.position]
-            for index, state in enumerate(self.states)
-            if state.position in there
-        }
+    def outcomes(self) -> list[Outcome]:
+        diverged = {} if self.stack is None else self.stack.diverged
+        return [Outcome(diverged.get(state.position)) for state in self.states]
 
     def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Without reading it from a file, if this session has found it."""

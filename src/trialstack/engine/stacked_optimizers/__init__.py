@@ -12,7 +12,7 @@ from trialstack.core.members import members
 from trialstack.core.origins import imported
 from trialstack.engine.stacked_optimizer import Settings, StackedOptimizer
 
-OPTIMIZERS: dict[type[torch.optim.Optimizer], type[StackedOptimizer[Any]]] = {
+OPTIMIZERS: dict[type[torch.optim.Optimizer], type[StackedOptimizer[Any, Any]]] = {
     kind.of: kind
     for kinds in members(sys.modules[__name__], StackedOptimizer).values()  # type: ignore[type-abstract]
     for kind in kinds
@@ -20,7 +20,7 @@ OPTIMIZERS: dict[type[torch.optim.Optimizer], type[StackedOptimizer[Any]]] = {
 """By the class in torch.optim whose update they make."""
 
 
-def build_optimizer(settings: Settings, weights: Tensor) -> StackedOptimizer[Any]:
+def build_optimizer(settings: Settings, weights: Tensor) -> StackedOptimizer[Any, Any]:
     """Return the optimizer that the `_target_` of all `settings` names."""
     kind = OPTIMIZERS[imported(settings[0]["_target_"])]
     return kind([complete_settings(setting) for setting in settings], weights)

@@ -17,6 +17,15 @@ from trialstack.engine.stacked_optimizer import (
 )
 
 
+class AdamArguments(NamedTuple):
+    """Of every trial, [S]; the two `betas` [S, 2]."""
+
+    lr: NDArray[np.float64]
+    betas: NDArray[np.float64]
+    eps: NDArray[np.float64]
+    weight_decay: NDArray[np.float64]
+
+
 class FusedNumbers(NamedTuple):
     """Of one step, for torch's kernel: the learning rate of each trial, and how many steps there
     were with this one.
@@ -39,11 +48,11 @@ class FormulaNumbers(NamedTuple):
     negative_rate: Number
 
 
-class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
+class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
     """torch.optim.Adam. On the CPU, torch's own fused kernel takes the trials one by one."""
 
     of: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
-    arguments = frozenset({"lr", "betas", "eps", "weight_decay"})
+    takes = AdamArguments
     kernel: Callable[..., None] = staticmethod(torch._fused_adam_)
     decoupled = False
 
@@ -52,6 +61,8 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
         self.accumulator = torch.zeros_like(weights)
         self.state = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
         self.fused = weights.device.type == "cpu"
+        _, betas, eps, weight_decay = self.arguments
+        self.floats = np.column_stack((betas, eps, weight_decay)).tolist()
         every = (weights, self.accumulator, *self.state.values())
         self.trials = [
             tuple([part] for part in parts)
@@ -65,11 +76,11 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
         count = first + 1 + np.arange(len(rates_KS))[:, None]
         if self.fused:
             return stacked_table((1.0, rates_KS, count))
-        betas = np.array([setting["betas"] for setting in self.settings], dtype=np.float64)
+        _, betas, eps, weight_decay = self.arguments
         beta1, beta2 = betas.T
         correction1, correction2 = 1 - beta1**count, np.sqrt(1 - beta2**count)
-        decay = 1 - rates_KS * self.weight_decay if self.decoupled else self.weight_decay
-        eps = self.setting("eps") * correction2
+        decay = 1 - rates_KS * weight_decay if self.decoupled else weight_decay
+        eps = eps * correction2
         negative_rate = -rates_KS * correction2 / correction1
         return stacked_table((1.0, decay, 1 - beta1, beta2, 1 - beta2, eps, negative_rate))
 
@@ -94,13 +105,13 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers]):
             self._end_formula(step)
 
     def _end_fused(self, step: FusedNumbers) -> None:
-        for rate, setting, (weights, gradients, exp_avg, exp_avg_sq) in zip(
-            step.rates_S, self.settings, self.trials, strict=True
+        for rate, (beta1, beta2, eps, weight_decay), (weights, *others) in zip(
+            step.rates_S, self.floats, self.trials, strict=True
         ):
             self.kernel(
-                weights, gradients, exp_avg, exp_avg_sq, [], [step.steps],
-                lr=rate, beta1=setting["betas"][0], beta2=setting["betas"][1], eps=setting["eps"],
-                weight_decay=setting["weight_decay"], amsgrad=False, maximize=False,
+                weights, *others, [], [step.steps],
+                lr=rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay,
+                amsgrad=False, maximize=False,
             )  # fmt: skip
 
     def _end_formula(self, step: FormulaNumbers) -> None:

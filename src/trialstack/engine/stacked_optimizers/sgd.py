@@ -17,6 +17,15 @@ from trialstack.engine.stacked_optimizer import (
 )
 
 
+class SGDArguments(NamedTuple):
+    """Of every trial, [S]."""
+
+    lr: NDArray[np.float64]
+    momentum: NDArray[np.float64]
+    weight_decay: NDArray[np.float64]
+    nesterov: NDArray[np.bool_]
+
+
 class SGDNumbers(NamedTuple):
     """Of one step."""
 
@@ -27,24 +36,25 @@ class SGDNumbers(NamedTuple):
     negative_rate_momentum: Number
 
 
-class SGD(StackedOptimizer[SGDNumbers]):
+class SGD(StackedOptimizer[SGDNumbers, SGDArguments]):
     """torch.optim.SGD with momentum, Nesterov momentum and weight decay."""
 
     of = torch.optim.SGD
-    arguments = frozenset({"lr", "momentum", "weight_decay", "nesterov"})
+    takes = SGDArguments
 
     def __init__(self, settings: Settings, weights: Tensor) -> None:
         super().__init__(settings, weights)
-        self.momentum = self.setting("momentum")
-        self.nesterov = bool(settings[0]["nesterov"])
-        self.state = {"momentum_buffer": torch.zeros_like(weights)} if self.momentum.any() else {}
+        self.nesterov = bool(self.arguments.nesterov[0])
+        has_momentum = bool(self.arguments.momentum.any())
+        self.state = {"momentum_buffer": torch.zeros_like(weights)} if has_momentum else {}
         self.buffer = self.state.get("momentum_buffer", weights)
         self.accumulator = torch.zeros_like(weights) if self.nesterov else self.buffer
 
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:
+        _, momentum, weight_decay, _ = self.arguments
         scale = np.ones_like(rates_KS) if self.state else -rates_KS
-        decay = self.weight_decay if self.state else 1 - rates_KS * self.weight_decay
-        return stacked_table((scale, decay, self.momentum, -rates_KS, -rates_KS * self.momentum))
+        decay = weight_decay if self.state else 1 - rates_KS * weight_decay
+        return stacked_table((scale, decay, momentum, -rates_KS, -rates_KS * momentum))
 
     def numbers(self, rows: Iterable[Any]) -> SGDNumbers:
         return SGDNumbers(*rows)
