@@ -14,10 +14,10 @@ train: $(VENV)/.installed ## set up and train mlp300 on the bundled digits (ARGS
 	$(PYTHON) train.py $(ARGS)
 
 check: $(VENV)/.installed-test ## run the quick tests, which start no command
-	$(PYTHON) -m pytest -n 2 -m 'not commands' $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m 'not commands' $(ARGS)
 
 test: $(VENV)/.installed-test $(VENV)/.hydra-prerelease ## run the tests
-	$(PYTHON) -m pytest -n 2 -rs $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist worksteal -rs $(ARGS)
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style, types and which package imports which
 	$(VENV)/bin/ruff check .

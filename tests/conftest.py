@@ -43,6 +43,8 @@ COMMANDS = {"command", "process", "fork", "trained_run", "equals_whole"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # the longest begin first, so that no worker is left with one when the others have ended
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests")
     for item in items:
         if COMMANDS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.commands)

@@ -77,6 +77,7 @@ def test_what_is_written_to_a_closed_descriptor_gets_into_no_file(
     assert file.read_text(encoding="utf-8") == ""
 
 
+@pytest.mark.commands
 def test_files_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-X", "utf8=0", ROOT / "train.py", "-m", *QUICK, "seed=1,2,3", "sweep=s"],

@@ -36,6 +36,7 @@ def test_private_parts_of_hydra_are_imported_in_one_file() -> None:
     assert importing == {ALLOWED}
 
 
+@pytest.mark.commands
 @pytest.mark.skipif(
     not (PRERELEASE / "hydra").is_dir(),
     reason=f"Hydra's pre-release is not in {PRERELEASE}; `make test` fetches it",

@@ -38,25 +38,29 @@ UNFINISHED = "[enforce fail at inline_container.cc:671] . unexpected pos 6287616
 
 @pytest.fixture
 def alive(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
-    """What is alive of all that has trained, at the beginning of every fit."""
+    """What is alive of all that has trained, at the beginning of every fit.
+
+    A Trainer counts that has fitted, not one with which a config was tried.
+    """
     there: weakref.WeakSet[Any] = weakref.WeakSet()
     seen: list[list[str]] = []
 
     def watched(original: Callable[..., None]) -> Callable[..., None]:
         @wraps(original)
-        def init(self: Any, *arguments: Any, **named: Any) -> None:
+        def method(self: Any, *arguments: Any, **named: Any) -> None:
             there.add(self)
             original(self, *arguments, **named)
 
-        return init
+        return method
 
     def train(fit: Fit) -> Any:
         seen.append(sorted(type(thing).__name__ for thing in there))
         return original(fit)
 
     original = Fit.train
-    for kind in (Trainer, StackedClassifier, Stack, MLP):
+    for kind in (StackedClassifier, Stack, MLP):
         monkeypatch.setattr(kind, "__init__", watched(kind.__init__))
+    monkeypatch.setattr(Trainer, "fit", watched(Trainer.fit))
     monkeypatch.setattr(Fit, "train", train)
     yield seen
     gc.collect()
@@ -320,6 +324,7 @@ before = left_of_address_space()
     subprocess.run([sys.executable, "-c", begin + program], check=True, env=environment)
 
 
+@pytest.mark.commands
 def test_the_limit_of_the_address_space_counts() -> None:
     under_a_limit("""
 import mmap
@@ -329,6 +334,7 @@ assert 2**29 - 2**24 < before - left_of_address_space() < 2**29 + 2**24
 """)
 
 
+@pytest.mark.commands
 def test_the_addresses_of_tensors_come_back_under_a_limit() -> None:
     under_a_limit("""
 return_addresses()

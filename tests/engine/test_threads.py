@@ -101,6 +101,7 @@ class Threads(Callback):
             pl_module.try_steps(batch, batch_idx)
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("engine", ["stacked", "eager"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_other_processes_change_no_bit(

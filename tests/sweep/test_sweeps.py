@@ -543,6 +543,7 @@ def test_without_a_terminal_a_long_sweep_says_how_far_it_is(
     assert shown == ["1", "2"]
 
 
+@pytest.mark.commands
 def test_a_terminal_has_one_bar_for_the_sweep(tmp_path: Path) -> None:
     terminal, theirs = os.openpty()
     termios.tcsetwinsize(terminal, (40, 120))
