@@ -49,7 +49,7 @@ LIGHTNING = "_target_: lightning.pytorch.callbacks"
 REASONS = {
     "model._target_=tests.run.test_grouping.Wide": "only with trialstack.models.MLP",
     "optimizer._target_=torch.optim.ASGD ~optimizer.nesterov "
-    "~optimizer.momentum": "only with Adam, AdamW, SGD",
+    "~optimizer.momentum": "optimizer._target_=torch.optim.ASGD, only with",
     "+optimizer.maximize=true": "optimizer.maximize=True",
     "+optimizer.dampening=0.1": "optimizer.dampening=0.1",
     "optimizer=adam +optimizer.amsgrad=true": "optimizer.amsgrad=True",
