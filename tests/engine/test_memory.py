@@ -167,8 +167,8 @@ def test_a_stack_does_not_keep_itself() -> None:
     stack = Stack(
         networks, [0, 1], [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2, samples, torch.float32
     )
-    stack.begin_epoch(np.full((2, 2), 0.1), 0)
-    stack.train_chunk(torch.arange(16).view(1, 2, 8), epoch=0, number=0, start=0)
+    stack.begin_epoch(np.full((2, 2), 0.1), first=0, epoch=0, batch_size=8)
+    stack.train_chunk(torch.arange(16).view(1, 2, 8), start=0)
     reference = weakref.ref(stack)
     gc.disable()
     try:

@@ -40,7 +40,7 @@ def stack(
     for network, dropout in zip(made, dropouts, strict=False):
         network.dropout = dropout
     built = Stack(made, range(len(made)), settings, samples(), torch.float64)
-    built.begin_epoch(np.array([rates] * 20), 0)
+    built.begin_epoch(np.array([rates] * 20), first=0, epoch=2, batch_size=8)
     return built
 
 
@@ -59,9 +59,9 @@ def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, cou
     made = networks(count, hidden, activation)
     built = stack(made)
     index = torch.randperm(SAMPLES)[:8]
-    built.train_chunk(index.view(1, 1, 8), epoch=0, number=0, start=0)
+    built.train_chunk(index.view(1, 1, 8), start=0)
     for trial, network in enumerate(made):
-        values = built.read(built.parameters, trial)
+        values = built.packing.read(built.parameters, trial)
         for value, expected in zip(values, autograd_step(network, index), strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
 
@@ -82,9 +82,9 @@ def test_samples_that_are_classified_with_certainty_change_no_bit(
     built = Stack(
         made, range(len(made)), settings, Samples(images, torch.ones_like(labels)), torch.float32
     )
-    built.begin_epoch(np.array([rates]), 0)
+    built.begin_epoch(np.array([rates]), first=0, epoch=0, batch_size=batch_size)
     before = built.parameters.clone()
-    built.train_chunk(torch.arange(batch_size).view(1, 1, -1), epoch=0, number=0, start=0)
+    built.train_chunk(torch.arange(batch_size).view(1, 1, -1), start=0)
     assert torch.equal(built.parameters, before)
 
 
@@ -97,7 +97,7 @@ def test_a_long_sum_is_the_same_in_two_halves(monkeypatch: pytest.MonkeyPatch) -
         "trialstack.engine.mlp_stack.LONG_SUM", 20
     )  # forwards 20 pixels and 30 units, backwards those units
     for built in (whole, halved):
-        built.train_chunk(index, epoch=0, number=0, start=0)
+        built.train_chunk(index, start=0)
     torch.testing.assert_close(halved.parameters, whole.parameters, rtol=1e-12, atol=1e-12)
     assert not torch.equal(halved.parameters, whole.parameters)
 
@@ -106,10 +106,10 @@ def test_trials_with_other_seeds_get_their_own_minibatches() -> None:
     made = networks(3, [6])
     built = stack(made)
     index_nKB = torch.stack([torch.randperm(SAMPLES)[:8] for _ in made])[:, None]
-    built.train_chunk(index_nKB, epoch=0, number=0, start=0)
+    built.train_chunk(index_nKB, start=0)
     for trial, network in enumerate(made):
         for value, expected in zip(
-            built.read(built.parameters, trial),
+            built.packing.read(built.parameters, trial),
             autograd_step(network, index_nKB[trial, 0]),
             strict=True,
         ):
@@ -127,44 +127,31 @@ def test_the_forward_pass_is_the_networks(count: int) -> None:
         )
 
 
+@pytest.mark.parametrize("probabilities", [[0.4], [0.4, 0.4], [0.4, 0.0, 0.1]])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
-def test_dropout_masks_values_and_gradients(activation: str) -> None:
-    [network] = networks(1, [7, 6], activation)
-    built = stack([network], dropouts=[0.4])
+def test_dropout_masks_values_and_gradients(activation: str, probabilities: list[float]) -> None:
+    made = networks(len(probabilities), [7, 6], activation)
+    built = stack(made, dropouts=probabilities)
+    assert built.dropout is not None
     index = torch.randperm(SAMPLES)[:8]
-    masks = built._masks(epoch=2, number=3, steps=1, batch_size=8)
+    masks = built.dropout.draw(torch.tensor([0]), 8)
     images, labels = samples()
-    values = images[index].flatten(1)
-    for layer, mask in zip((1, 3), masks, strict=True):
-        values = network[layer + 1](network[layer](values)) * mask[0, 0]
-    gradients = torch.autograd.grad(
-        cross_entropy(network[5](values), labels[index]), list(network.parameters())
-    )
-    expected = [p.detach() - g for p, g in zip(network.parameters(), gradients, strict=True)]
-    built.train_chunk(index.view(1, 1, 8), epoch=2, number=3, start=0)
-    for value, wanted in zip(built.read(built.parameters, 0), expected, strict=True):
-        torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-10)
-
-
-def test_dropout_depends_on_seed_epoch_and_chunk_alone() -> None:
-    alone = stack(networks(2, [50])[1:], dropouts=[0.3])
-    alone.seeds = [1]
-    together = stack(networks(3, [50]), dropouts=[0.1, 0.3, 0.0])
-    [mask], [all_masks] = alone._masks(4, 5, 2, 8), together._masks(4, 5, 2, 8)
-    assert torch.equal(mask[0], all_masks[1])
-    assert torch.equal(all_masks[2], torch.ones_like(all_masks[2]))
-    assert set(mask.unique().tolist()) == {0.0, 1 / 0.7}
-    assert not torch.equal(mask, alone._masks(4, 6, 2, 8)[0])
-    assert not torch.equal(mask, alone._masks(5, 5, 2, 8)[0])
-
-
-def test_a_hidden_unit_is_dropped_with_its_trials_probability() -> None:
-    built = stack(networks(2, [50]), dropouts=[0.2, 0.5])
-    [mask] = built._masks(0, 0, 64, 32)
-    dropped = (mask == 0).double().mean((1, 2, 3))
-    assert dropped.tolist() == pytest.approx(
-        [0.2, 0.5], abs=0.01
-    )  # 102,400 draws: 6 standard deviations
+    expected = []
+    for trial, (network, probability) in enumerate(zip(made, probabilities, strict=True)):
+        values = images[index].flatten(1)
+        for layer, mask in zip((1, 3), masks, strict=True):
+            kept = mask.view(len(made), 8, -1)[trial, :, : network[layer].out_features] > 0
+            values = network[layer + 1](network[layer](values)) * kept / (1 - probability)
+        gradients = torch.autograd.grad(
+            cross_entropy(network[5](values), labels[index]), list(network.parameters())
+        )
+        expected.append(
+            [p.detach() - g for p, g in zip(network.parameters(), gradients, strict=True)]
+        )
+    built.train_chunk(index.view(1, 1, 8), start=0)
+    for trial, wanted in enumerate(expected):
+        for value, other in zip(built.packing.read(built.parameters, trial), wanted, strict=True):
+            torch.testing.assert_close(value, other, rtol=1e-10, atol=1e-10)
 
 
 def test_totals_are_means_over_samples_by_trial() -> None:
@@ -194,12 +181,12 @@ def test_training_totals_are_of_the_weights_before_each_step() -> None:
             nn.utils.vector_to_parameters(
                 nn.utils.parameters_to_vector(autograd_step(network, step)), network.parameters()
             )
-    built.train_chunk(index[:, :1], epoch=0, number=0, start=0)
+    built.train_chunk(index[:, :1], start=0)
     assert built.train_totals.finish()[0] == pytest.approx(losses_KS[0], rel=1e-12)
-    built.train_chunk(index[:, 1:], epoch=0, number=1, start=1)
+    built.train_chunk(index[:, 1:], start=1)
     assert built.train_totals.finish()[0] == pytest.approx(losses_KS[1], rel=1e-10)
     together = stack(networks(2, [6]))
-    together.train_chunk(index, epoch=0, number=0, start=0)
+    together.train_chunk(index, start=0)
     assert together.train_totals.finish()[0] == pytest.approx(np.mean(losses_KS, axis=0), rel=1e-10)
 
 
@@ -209,15 +196,17 @@ def test_a_trial_that_diverges_changes_no_bit_of_the_others(bad: float) -> None:
         built = stack(networks(4, [7, 6]), lrs=lrs)
         for chunk in range(3):
             index_nKB = torch.arange(40).view(1, 5, 8)
-            built.train_chunk(index_nKB, epoch=0, number=chunk, start=5 * chunk)
+            built.train_chunk(index_nKB, start=5 * chunk)
         return built
 
     healthy, infected = trained([0.1, 0.2, 0.3, 0.4]), trained([0.1, bad, 0.3, 0.4])
-    assert not all(value.isfinite().all() for value in infected.read(infected.parameters, 1))
+    assert not all(
+        value.isfinite().all() for value in infected.packing.read(infected.parameters, 1)
+    )
     for trial in (0, 2, 3):
         for value, expected in zip(
-            infected.read(infected.parameters, trial),
-            healthy.read(healthy.parameters, trial),
+            infected.packing.read(infected.parameters, trial),
+            healthy.packing.read(healthy.parameters, trial),
             strict=True,
         ):
             assert torch.equal(value, expected)
@@ -229,11 +218,10 @@ def test_a_replayed_graph_does_what_the_cpu_does() -> None:
         made = networks(3, [7, 6])
         settings = [{"_target_": "torch.optim.Adam", "lr": lr} for lr in (0.01, 0.02, 0.03)]
         built = Stack(made, [0, 1, 2], settings, samples().to(torch.device(device)), torch.float64)
-        built.begin_epoch(np.array([[0.01, 0.02, 0.03]] * 30), 0)
+        built.begin_epoch(np.array([[0.01, 0.02, 0.03]] * 30), first=0, epoch=0, batch_size=8)
         for chunk in range(6):
-            built.train_chunk(
-                torch.arange(40, device=device).roll(chunk).view(1, 5, 8), 0, chunk, 5 * chunk
-            )
+            index_1KB = torch.arange(40, device=device).roll(chunk).view(1, 5, 8)
+            built.train_chunk(index_1KB, start=5 * chunk)
         return built
 
     cpu, gpu = trained("cpu"), trained("cuda")

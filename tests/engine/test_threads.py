@@ -37,7 +37,7 @@ class Steps(StackedClassifier):
         self.learn = learn
         self.tried: list[int] = []
 
-    def try_steps(self, index_RKB: Tensor, batch_idx: int) -> Tensor:
+    def try_steps(self, index_RKB: Tensor) -> Tensor:
         self.tried.append(torch.get_num_threads())
         return torch.tensor(self.learn(torch.get_num_threads()))
 
@@ -98,7 +98,7 @@ class Threads(Callback):
     ) -> None:
         self.seen.add(torch.get_num_threads())
         if isinstance(pl_module, StackedClassifier):
-            pl_module.try_steps(batch, batch_idx)
+            pl_module.try_steps(batch)
 
 
 @pytest.mark.commands

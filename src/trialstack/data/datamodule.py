@@ -117,10 +117,11 @@ class ImageDataModule(LightningDataModule):
         self, images_uint8: Tensor, labels: NDArray[np.uint8], device: torch.device
     ) -> Samples:
         assert self.spec is not None
-        return Samples(
-            self.spec.normalize(images_uint8.to(device)),
-            torch.from_numpy(labels.astype(np.int64)).to(device),
+        # normalized on the CPU: a GPU divides with other last bits
+        samples = Samples(
+            self.spec.normalize(images_uint8), torch.from_numpy(labels.astype(np.int64))
         )
+        return samples.to(device)
 
     def check_sizes(self, samples: int | None = None) -> None:
         """Check `val_size` and `batch_size` against the training set, by default the one that is

@@ -44,6 +44,7 @@ class MLP(nn.Sequential):
             layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
             layers += [nn.Dropout(dropout)] if dropout > 0 else []
         super().__init__(*layers, nn.Linear(widths[-1], num_classes))
+        self.widths = [*widths, num_classes]
         self.dropout = dropout
         self.activation = activation
         initialize = getattr(nn.init, f"{init}_", None)

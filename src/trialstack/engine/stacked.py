@@ -16,6 +16,7 @@ from trialstack.core.errors import Diverged
 from trialstack.core.objective import improves
 from trialstack.core.schedule import Length
 from trialstack.data.minibatches import Batch, Samples
+from trialstack.engine import execution
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
 from trialstack.engine.mlp_stack import Stack
@@ -131,7 +132,7 @@ class StackedClassifier(LightningModule):
         self.networks.clear()
         if len(self.seeds) == 1:
             [part] = self.parts
-            views = part.stack.trial_views(part.stack.parameters, 0)
+            views = part.stack.packing.of_trial(part.stack.parameters, 0)
             for parameter, view in zip(self.network.parameters(), views, strict=True):
                 parameter.data = view
 
@@ -139,7 +140,7 @@ class StackedClassifier(LightningModule):
         return self.chunks.seeds.index(self.seeds[index])
 
     def _part_count(self, dtype: torch.dtype) -> int:
-        if self.samples.labels.is_cuda:
+        if not execution.on(self.samples.labels.device).parts:
             return 1
         tensors = tensors_per_parameter(self.optimizer_groups)
         parameters = sum(p.numel() for p in self.networks[0].parameters())
@@ -174,7 +175,8 @@ class StackedClassifier(LightningModule):
                 self.schedules[index].rates(numbers_K, self.base_rates[index], Length(total, steps))
                 for index in part.indices
             ]
-            part.stack.begin_epoch(np.stack(rates_SK, axis=1), first)
+            rates_KS = np.stack(rates_SK, axis=1)
+            part.stack.begin_epoch(rates_KS, first, self.current_epoch, self.chunks.batch_size)
             for index, rates_K in zip(part.indices, rates_SK, strict=True):
                 self._measure(index, {"lr": float(rates_K[-1])})
         self._step = 0
@@ -182,20 +184,19 @@ class StackedClassifier(LightningModule):
     def training_step(self, index_RKB: Tensor, batch_idx: int) -> None:
         steps = self.minibatches_in(index_RKB)
         for part in self.parts:
-            part.stack.train_chunk(index_RKB[part.rows], self.current_epoch, batch_idx, self._step)
+            part.stack.train_chunk(index_RKB[part.rows], self._step)
         self._step += steps
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for counts in (progress.total, progress.current):  # what trainer.global_step counts
             counts.ready += steps
             counts.completed += steps
 
-    def try_steps(self, index_RKB: Tensor, batch_idx: int) -> Tensor:
+    def try_steps(self, index_RKB: Tensor) -> Tensor:
         """Return a checksum of what each operation of `training_step` gives, whose changes are
         undone.
         """
-        where = self.current_epoch, batch_idx, self._step
         return torch.cat(
-            [part.stack.try_steps(index_RKB[part.rows], *where) for part in self.parts]
+            [part.stack.try_steps(index_RKB[part.rows], self._step) for part in self.parts]
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -260,7 +261,9 @@ class StackedClassifier(LightningModule):
             "engine": "stacked",
             "state_dict": dict(
                 zip(
-                    self.names[index], part.stack.read(part.stack.parameters, position), strict=True
+                    self.names[index],
+                    part.stack.packing.read(part.stack.parameters, position),
+                    strict=True,
                 )
             ),
             "hparams_name": "kwargs",
@@ -271,7 +274,7 @@ class StackedClassifier(LightningModule):
         """Return a trial's weights with its optimizer's state, laid out as torch.optim does."""
         part, position = self._place(index)
         moments = {
-            name: part.stack.read(tensor, position)
+            name: part.stack.packing.read(tensor, position)
             for name, tensor in part.stack.optimizer.state.items()
         }
         states = [
@@ -283,13 +286,14 @@ class StackedClassifier(LightningModule):
     def load_state(self, index: int, state: Mapping[str, Any]) -> None:
         """Set a trial to what `state` returned."""
         part, position = self._place(index)
-        part.stack.write(part.stack.parameters, position, list(state["state_dict"].values()))
+        values = list(state["state_dict"].values())
+        part.stack.packing.write(part.stack.parameters, position, values)
         moments = state["optimizer_states"][0]["state"]
         for name, tensor in part.stack.optimizer.state.items():
-            if (
-                moments and name in moments[0]
-            ):  # a stack has momentum buffers if one of its trials has momentum
-                part.stack.write(tensor, position, [moments[i][name] for i in range(len(moments))])
+            # a stack has momentum buffers if one of its trials has momentum
+            if moments and name in moments[0]:
+                values = [moments[i][name] for i in range(len(moments))]
+                part.stack.packing.write(tensor, position, values)
 
     def _place(self, index: int) -> tuple[Part, int]:
         part = next(part for part in self.parts if index in part.indices)

@@ -17,8 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialstack.engine import execution
+
 Number = float | Tensor
-"""A number of each trial, [S, 1, 1] or [1, 1]; a float where all trials on a CPU have the same."""
+"""A number of each trial, [S, 1, 1] or [1, 1]; a float where all trials have the same, and steps
+are not captured."""
 
 Settings = Sequence[Mapping[str, Any]]
 """The `optimizer` group of each trial."""
@@ -85,10 +88,11 @@ class StackedOptimizer(ABC, Generic[N, A]):
         """Return the numbers of a step by their names."""
 
     def steps(self, table_QKS: Tensor) -> list[N]:
-        """Return the K steps of a table; on a GPU their numbers are views of it."""
+        """Return the K steps of a table; if they are captured, their numbers are views of it."""
         columns = []
+        as_tensors = execution.on(self.weights.device).captures is not None
         for row_KS in table_QKS:
-            if row_KS.device.type == "cpu" and bool((row_KS == row_KS[:, :1]).all()):
+            if not as_tensors and bool((row_KS == row_KS[:, :1]).all()):
                 columns.append(row_KS[:, 0].tolist())
             else:
                 columns.append(

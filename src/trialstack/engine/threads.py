@@ -44,7 +44,7 @@ class FreeThreads(Callback):
         threads = self.cores.threads
         while threads > self.cores.free:
             threads //= 2
-        while threads and not self._keeps_bits(pl_module, batch, batch_idx, threads):
+        while threads and not self._keeps_bits(pl_module, batch, threads):
             threads //= 2
         torch.set_num_threads(threads or self.cores.threads)
 
@@ -58,16 +58,14 @@ class FreeThreads(Callback):
         if torch.get_num_threads() != self.cores.threads:
             torch.set_num_threads(self.cores.threads)
 
-    def _keeps_bits(
-        self, module: StackedClassifier, index_RKB: Tensor, batch_idx: int, threads: int
-    ) -> bool:
+    def _keeps_bits(self, module: StackedClassifier, index_RKB: Tensor, threads: int) -> bool:
         """Whether steps with minibatches of this shape give the same bits with fewer threads."""
         case = index_RKB.shape, threads
         tried = self._tried.get(case, 0)
         if case not in self._changing and tried < TRIED:
-            with_all = module.try_steps(index_RKB, batch_idx)
+            with_all = module.try_steps(index_RKB)
             torch.set_num_threads(threads)
-            with_fewer = module.try_steps(index_RKB, batch_idx)
+            with_fewer = module.try_steps(index_RKB)
             torch.set_num_threads(self.cores.threads)
             self._tried[case] = tried = tried + module.minibatches_in(index_RKB)
             if not torch.equal(with_all, with_fewer):

@@ -164,8 +164,9 @@ def _stacked(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: T
         torch.float64 if some[0].trainer.bits == 64 else torch.float32,
     )
     index_nKB = index_1KB if len(set(seeds)) == 1 else index_1KB.repeat(len(some), 1, 1)
-    stack.begin_epoch(np.zeros((index_1KB.shape[1], len(some))), 0)
-    return _timed(lambda: stack.train_chunk(index_nKB, 0, 0, 0)) / len(some)
+    _, steps, batch_size = index_1KB.shape
+    stack.begin_epoch(np.zeros((steps, len(some))), first=0, epoch=0, batch_size=batch_size)
+    return _timed(lambda: stack.train_chunk(index_nKB, start=0)) / len(some)
 
 
 def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Tensor) -> float:

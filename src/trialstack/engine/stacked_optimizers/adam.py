@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialstack.engine import execution
 from trialstack.engine.stacked_optimizer import (
     Number,
     Settings,
@@ -60,7 +61,7 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
         super().__init__(settings, weights)
         self.accumulator = torch.zeros_like(weights)
         self.state = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
-        self.fused = weights.device.type == "cpu"
+        self.fused = execution.on(weights.device).fused
         _, betas, eps, weight_decay = self.arguments
         self.floats = np.column_stack((betas, eps, weight_decay)).tolist()
         every = (weights, self.accumulator, *self.state.values())
