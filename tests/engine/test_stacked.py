@@ -19,6 +19,7 @@ from tests.conftest import ROOT, composed, longer
 from tests.run.test_runs import metrics, weights
 from trialstack.core.errors import Interrupted, UserError
 from trialstack.engine.eager import Classifier
+from trialstack.engine.mlp_stack import Stack
 from trialstack.run.result import Result
 from trialstack.run.train import train
 from trialstack.run.trial import Trial, compose_trial, resume_trial
@@ -349,3 +350,61 @@ def test_a_damaged_checkpoint_of_a_stack_is_named_and_its_trials_begin_anew(
     results = train([resume_trial(trial.folder) for trial in trials])
     assert "stack.ckpt is damaged or no checkpoint" in caplog.text
     assert [(result.status, result.epochs) for result in results] == [("completed", 2)] * 2
+
+
+WIDTHS = [
+    ["model.hidden=[16,12]", "seed=1", "model.dropout=0.2"],
+    ["model.hidden=[7,3]", "seed=2", "model.dropout=0.2", "optimizer.weight_decay=0.01"],
+    ["model.hidden=[5,20]", "seed=1"],
+]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("group", ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer=adamw"])
+def test_networks_of_other_widths_share_a_stack(
+    group: str, activation: str, tmp_path: Path
+) -> None:
+    common = (*DOUBLE, CHUNKS, group, "engine.pad=true", f"model.activation={activation}")
+    results = train(stack_of(tmp_path, WIDTHS, *common))
+    assert [result.stack_size for result in results] == [3] * 3
+    for number, trial in enumerate(WIDTHS):
+        alone = trained(tmp_path / "alone", *common, *trial)
+        assert_close(weights(tmp_path / str(number), "last"), alone)
+        assert_rows_close(metrics(tmp_path / str(number)), metrics(tmp_path / "alone"))
+        alone_result = Result.read(tmp_path / "alone")
+        assert alone_result is not None
+        assert results[number].parameters == alone_result.parameters
+
+
+def test_padding_stays_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks: list[Stack] = []
+    original = Stack.begin_epoch
+
+    def begin_epoch(stack: Stack, *arguments: Any, **named: Any) -> None:
+        stacks.append(stack)
+        original(stack, *arguments, **named)
+
+    monkeypatch.setattr(Stack, "begin_epoch", begin_epoch)
+    train(stack_of(tmp_path, WIDTHS, *SMALL, "optimizer=adamw", "engine.pad=true"))
+    stack = stacks[0]
+    for tensor in (stack.parameters, *stack.optimizer.state.values()):
+        assert tensor.count_nonzero() > 0
+        for index in range(3):
+            for view in stack.packing.of_trial(tensor, index):
+                view.zero_()
+        assert tensor.count_nonzero() == 0
+
+
+def test_an_interrupted_stack_of_other_widths_resumes_to_bit_equal_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = (*SMALL, CHUNKS, "optimizer=adam", "trainer.max_epochs=3", "engine.pad=true")
+    train(stack_of(tmp_path / "whole", WIDTHS, *common))
+    with monkeypatch.context() as patched:
+        interrupt_after(1, patched)
+        with pytest.raises(Interrupted):
+            train(stack_of(tmp_path / "parts", WIDTHS, *common))
+    train([resume_trial(tmp_path / "parts" / str(number)) for number in range(3)])
+    for number in range(3):
+        parts = [weights(tmp_path / part / str(number), "last") for part in ("whole", "parts")]
+        assert same(*parts)

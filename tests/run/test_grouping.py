@@ -10,9 +10,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from tests.conftest import Ended
+from tests.conftest import Ended, composed
 from trialstack.data.datamodule import Digits
 from trialstack.engine.models import MLP
+from trialstack.run.grouping import plan
 
 Command = Callable[..., Ended]
 
@@ -252,3 +253,52 @@ def test_what_lightning_says_of_a_config_is_one_line(command: Command) -> None:
     assert ended.code == 2, ended.err
     assert len(ended.err.splitlines()) == 1
     assert "Cannot use `DeviceStatsMonitor` callback" in ended.err
+
+
+NEAR, FAR = ([300, 100], [290, 90]), ([300, 100], [30, 10])
+
+
+@pytest.mark.parametrize(
+    ("widths", "settings", "stacks"),
+    [
+        (NEAR, [], [[0, 1]]),
+        (FAR, [], [[0], [1]]),
+        (FAR, ["engine.pad=true"], [[0, 1]]),
+        (NEAR, ["engine.pad=false"], [[0], [1]]),
+        (([300], [300, 100]), ["engine.pad=true"], [[0], [1]]),
+        (([30, 10], [300, 100], [28, 10], [290, 100], []), [], [[0, 2], [1, 3], [4]]),
+        (NEAR, ["engine=eager"], [[0], [1]]),
+    ],
+)
+def test_networks_of_near_widths_form_a_stack(
+    widths: tuple[list[int], ...], settings: list[str], stacks: list[list[int]], tmp_path: Path
+) -> None:
+    trials = [
+        composed(tmp_path / str(number), f"model.hidden={hidden}", *settings)
+        for number, hidden in enumerate(widths)
+    ]
+    assert [planned.members for planned in plan([trial.config for trial in trials])] == stacks
+
+
+def test_a_gpu_pads_whatever_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trialstack.run.grouping._device_type", lambda accelerator: "cuda")
+    trials = [composed(tmp_path, f"model.hidden={hidden}") for hidden in FAR]
+    [planned] = plan([trial.config for trial in trials])
+    assert (planned.members, planned.padded) == ([0, 1], [300, 100])
+
+
+def test_a_sweep_over_widths_is_one_stack_and_a_dry_run_says_so(command: Command) -> None:
+    sweep = ("train.py", "-m", *QUICK, "model.hidden=[30],[32],[33]", "sweep=s")
+    ended = command(*sweep, "dry_run=true")
+    assert "stacked, padded to [33]" in ended.out
+    assert command(*sweep).code == 0
+    results = [
+        json.loads(Path(f"outputs/sweeps/s/{number}/result.json").read_text())
+        for number in range(3)
+    ]
+    assert [result["stack_size"] for result in results] == [3] * 3
+    assert [result["parameters"] for result in results] == [
+        785 * width + (width + 1) * 10 for width in (30, 32, 33)
+    ]
+    for number in range(3):
+        assert command("evaluate.py", f"run=outputs/sweeps/s/{number}").code == 0

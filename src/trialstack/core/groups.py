@@ -80,6 +80,9 @@ def _is_betas(value: Any) -> bool:
 ROOT = Rule("a folder", lambda x: isinstance(x, str) and x.isprintable() and x != "", "data")
 """Of `data.root`."""
 
+PAD = Rule("auto, true or false", lambda x: x == "auto" or type(x) is bool, "auto")
+"""Of `engine.pad`."""
+
 
 def _target(remedy: str) -> Any:
     return key(class_name(remedy), name="_target_")
@@ -203,11 +206,14 @@ class EngineConfig(Group):
         name: `stacked`, `eager`, or `auto`: the former where it can train the trial.
         steps_per_execution: optimizer steps in a chunk.
         max_stack: trials in a stack at most; None for as many as the memory holds.
+        pad: whether networks of other widths train in the same stack, padded with zeros; `auto`:
+            where that is faster.
     """
 
     name: str = key(one_of("auto", "stacked", "eager"), varies=True)
     steps_per_execution: int = key(whole(1, "64"), default=64)
     max_stack: int | None = key(or_null(whole(1, "64")), default=None, varies=True, learned=False)
+    pad: bool | str = key(PAD, default="auto", learned=False)
 
 
 @dataclass(frozen=True, kw_only=True)

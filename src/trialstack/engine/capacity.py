@@ -1,12 +1,12 @@
 """How many trials fit into a stack: what a trial takes, against what memory there is."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from trialstack.core.groups import MLPConfig
 from trialstack.core.schema import TrialConfig
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.memory import free_memory
+from trialstack.engine.packing import Packing
 from trialstack.engine.stacked_optimizers import tensors_per_parameter
 
 
@@ -33,9 +33,11 @@ def trial_bytes(configs: Sequence[TrialConfig], data: ImageDataModule) -> int:
     """
     config = configs[0]
     samples = data.train_samples
-    hidden = config.model.hidden if isinstance(config.model, MLPConfig) else []
-    widths = [samples.images[0].numel(), *hidden, len(data.class_names)]
-    parameters = sum(inputs * outputs + outputs for inputs, outputs in pairwise(widths))
+    hidden_S = [config.model.hidden for config in configs if isinstance(config.model, MLPConfig)]
+    packing = Packing(
+        [[samples.images[0].numel(), *hidden, len(data.class_names)] for hidden in hidden_S or [[]]]
+    )
+    widths, parameters = packing.widths, packing.size
     itemsize = config.trainer.bits // 8
     kept = tensors_per_parameter([config.optimizer.values for config in configs])
     # on a CPU also a checkpoint and the best weights

@@ -4,7 +4,7 @@ Shapes: S trials, R different seeds, K optimizer steps in a chunk, B samples in 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
+from trialstack.engine.packing import Packing
 from trialstack.engine.protocol import Outcome
 from trialstack.engine.stacked_optimizers import complete_settings, tensors_per_parameter
 
@@ -143,17 +144,22 @@ class StackedClassifier(LightningModule):
         if not execution.on(self.samples.labels.device).parts:
             return 1
         tensors = tensors_per_parameter(self.optimizer_groups)
-        parameters = sum(p.numel() for p in self.networks[0].parameters())
+        parameters = Packing(
+            [network.widths for network in self._mlps(range(len(self.seeds)))]
+        ).size
         return min(
             len(self.seeds),
             -(-len(self.seeds) * parameters * tensors * dtype.itemsize // PART_BYTES),
         )
 
+    def _mlps(self, indices: Iterable[int]) -> list[MLP]:
+        networks = [self.networks[index] for index in indices]
+        return [network for network in networks if isinstance(network, MLP)]
+
     def _part(self, indices: list[int], dtype: torch.dtype) -> Part:
         rows = [self._row(index) for index in indices]
-        networks = [self.networks[index] for index in indices]
         stack = Stack(
-            [network for network in networks if isinstance(network, MLP)],
+            self._mlps(indices),
             [self.seeds[index] for index in indices],
             [self.optimizer_groups[index] for index in indices],
             self.samples,

@@ -153,7 +153,7 @@ class Fit(ABC):
 
         Args:
             index: place of the run.
-            like: one of the same network, which may be overwritten.
+            like: one of the first run's network, which may be overwritten.
         """
         return self.runs[index].best_classifier()
 
@@ -177,7 +177,7 @@ class Fit(ABC):
                 return
             first = classifiers[0]
             first.check_shapes()
-            self._record_what_trains(first, data)
+            self._record_what_trains(classifiers, data)
             if is_main_process():
                 self._show_what_trains(first)
             if all(state.is_trained for state in self.states):
@@ -222,12 +222,12 @@ class Fit(ABC):
                 self.runs.remove(run)
         return classifiers
 
-    def _record_what_trains(self, first: Classifier, data: ImageDataModule) -> None:
-        for run in self.runs:
+    def _record_what_trains(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> None:
+        for run, classifier in zip(self.runs, classifiers, strict=True):
             stack = run.state.stack
             run.record(
                 stack_size=len(self.runs) if stack is None else stack.size,
-                parameters=sum(p.numel() for p in first.network.parameters()),
+                parameters=sum(p.numel() for p in classifier.network.parameters()),
                 device=device_name(data.train_samples.labels.device),
                 data={"name": data.dataset, "checksums": data.checksums},
             )

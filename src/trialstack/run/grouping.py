@@ -3,7 +3,8 @@
 import inspect
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from trialstack.core.errors import UserError
 from trialstack.core.groups import (
     Component,
     DataConfig,
+    MLPConfig,
     ModelConfig,
     OptimizerConfig,
     TrainerConfig,
@@ -64,6 +66,15 @@ _FINDERS = {
 """Callbacks that change a trial's config, each with the sweep that says what it would find."""
 
 
+PADDED_WORK = 1.25
+"""What the networks of a stack on a CPU cost at most, against their work without padding: where
+more is padded, stacks of their own are faster.
+"""
+
+PIXELS, CLASSES = 784, 10
+"""Of the images that the work of a network is estimated with, before they are read."""
+
+
 class Planned(NamedTuple):
     """Trials that train together.
 
@@ -72,12 +83,14 @@ class Planned(NamedTuple):
         eager: why a trial trains on the eager engine, and so by itself; None on the stacked one.
         alone: why a trial trains by itself on the stacked engine; None if it trains with others.
         shared: what their configs have in common.
+        padded: the widths that all are padded to; None if they are the same.
     """
 
     members: list[int]
     eager: str | None
     alone: str | None
     shared: dict[str, Any]
+    padded: list[int] | None = None
 
     @property
     def one_by_one(self) -> str | None:
@@ -112,7 +125,58 @@ def plan(configs: Sequence[TrialConfig], apart: Sequence[Any] = ()) -> list[Plan
         if eager is not None or alone is not None:
             key = f"{position} {key}"
         planned.setdefault(key, Planned([], eager, alone, shared)).members.append(position)
-    return list(planned.values())
+    parts = [part for whole in planned.values() for part in _by_widths(whole, configs)]
+    return sorted(parts, key=lambda part: part.members[0])
+
+
+def _by_widths(planned: Planned, configs: Sequence[TrialConfig]) -> list[Planned]:
+    """Divide trials so that what is padded costs less than what it saves; the largest networks
+    first.
+    """
+    by_widths: dict[tuple[int, ...], list[int]] = {}
+    for position in planned.members:
+        by_widths.setdefault(_padded(configs[position]), []).append(position)
+    if len(by_widths) == 1:
+        return [planned]
+    engine, trainer = configs[planned.members[0]].engine, configs[planned.members[0]].trainer
+    on_cpu = _device_type(trainer.accelerator) == "cpu"
+    most = PADDED_WORK if engine.pad == "auto" and on_cpu else math.inf
+    stacks: list[dict[tuple[int, ...], int]] = []
+    for widths in sorted(by_widths, key=_work, reverse=True):
+        count = {widths: len(by_widths[widths])}
+        joined = next((stack for stack in stacks if _padded_work(stack | count) <= most), None)
+        if joined is None:
+            stacks.append(count)
+        else:
+            joined |= count
+    return [
+        planned._replace(
+            members=sorted(position for widths in stack for position in by_widths[widths]),
+            shared=planned.shared | {"model.hidden": sorted(stack)},
+            padded=_widest(stack) if len(stack) > 1 else None,
+        )
+        for stack in stacks
+    ]
+
+
+def _padded(config: TrialConfig) -> tuple[int, ...]:
+    """Widths in which trials of a stack may differ."""
+    return tuple(config.model.hidden) if isinstance(config.model, MLPConfig) else ()
+
+
+def _work(widths: Sequence[int]) -> int:
+    """Multiplications of a sample by the matrices of a network, but for a factor."""
+    return sum(inputs * outputs for inputs, outputs in pairwise((PIXELS, *widths, CLASSES)))
+
+
+def _padded_work(counts: Mapping[tuple[int, ...], int]) -> float:
+    """The work of networks that are padded to the same widths, against that of each by itself."""
+    own = sum(count * _work(widths) for widths, count in counts.items())
+    return sum(counts.values()) * _work(_widest(counts)) / own
+
+
+def _widest(networks: Iterable[Sequence[int]]) -> list[int]:
+    return [max(of_layer) for of_layer in zip(*networks, strict=True)]
 
 
 def divided(members: Sequence[Any], most: int) -> list[list[Any]]:
@@ -161,7 +225,9 @@ def stacks(runs: Sequence[Run]) -> list[tuple[list[Run], bool]]:
         for run in (runs[member] for member in planned.members):
             reason, state = _why_eager_still(run, planned.eager), run.state
             come_to = (state.epochs, state.stack, state.stack is None and state.is_trained)
-            key = (planned.members[0], run.folder if reason else come_to)
+            # a stack that goes on stays as it is
+            first = planned.members[0] if state.stack is None else None
+            key = (first, run.folder if reason else come_to)
             together.setdefault(key, []).append(run)
             stacked[key] = reason is None
     for members in together.values():
@@ -307,4 +373,9 @@ def _shared_keys(config: TrialConfig) -> dict[str, Any]:
         for key, value in flat(config.values).items()
         if not may_vary(key) and key not in {f"optimizer.{name}" for name in varying}
     }
-    return shared | {"engine.steps_per_execution": config.engine.steps_per_execution}
+    if isinstance(config.model, MLPConfig) and config.engine.pad is not False:
+        shared["model.hidden"] = len(config.model.hidden)
+    return shared | {
+        "engine.steps_per_execution": config.engine.steps_per_execution,
+        "engine.pad": config.engine.pad,
+    }

@@ -78,6 +78,8 @@ class StackedFit(Fit):
         best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[index]
         if best is None:
             return super().best_classifier(index, like)
+        if self.runs[index].config.model != self.runs[0].config.model:
+            like = Classifier(**best["hyper_parameters"])
         weights = best["state_dict"].values()  # layers are numbered otherwise with dropout
         like.load_state_dict(dict(zip(like.state_dict(), weights, strict=True)))
         return like.eval()

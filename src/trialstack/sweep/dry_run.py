@@ -79,6 +79,8 @@ def _plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, An
             if stack.eager
             else f"stacked: {stack.alone}"
             if stack.alone
+            else f"stacked, padded to {json.dumps(stack.padded)}"
+            if stack.padded
             else "stacked"
         )
         count = -(-len(members) // size)
