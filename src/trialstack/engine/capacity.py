@@ -1,24 +1,35 @@
-"""How many trials fit into a stack: what a trial takes, against what memory there is."""
+"""How many trials fit into a stack: what a trial takes, against what memory there is.
+
+Sizes are in numbers unless they say bytes. Shapes: K optimizer steps in a chunk, B samples in a
+minibatch.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
 
 from trialstack.core.groups import MLPConfig
 from trialstack.core.schema import TrialConfig
+from trialstack.core.sizes import EVALUATION_BATCH, epoch_steps
 from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine import execution
 from trialstack.engine.memory import free_memory
 from trialstack.engine.packing import Packing
 from trialstack.engine.stacked_optimizers import tensors_per_parameter
 
+HOST = torch.device("cpu")
+
 
 def trials_that_fit(configs: Sequence[TrialConfig], data: ImageDataModule) -> int:
-    """Return how many of these trials can be one stack: `engine.max_stack`, or what the device's
-    memory holds.
+    """Return how many of these trials can be one stack: `engine.max_stack`, or what the memory
+    holds, the device's and that of the checkpoints.
     """
     limit = most_in_stack(configs)
     if limit is not None:
         return limit
-    device = data.train_samples.labels.device
-    return max(1, int(free_memory(device) // trial_bytes(configs, data)))
+    taken = trial_bytes(configs, data)
+    return max(1, min(int(free_memory(device) // size) for device, size in taken.items()))
 
 
 def most_in_stack(configs: Sequence[TrialConfig]) -> int | None:
@@ -27,26 +38,54 @@ def most_in_stack(configs: Sequence[TrialConfig]) -> int | None:
     return None if None in limits else min(filter(None, limits))
 
 
-def trial_bytes(configs: Sequence[TrialConfig], data: ImageDataModule) -> int:
-    """Return what a trial takes at most: parameters, optimizer, best weights, checkpoint,
-    minibatches of a chunk.
+def trial_bytes(configs: Sequence[TrialConfig], data: ImageDataModule) -> dict[torch.device, int]:
+    """Return what each of some trials that train together takes at most, of the device's memory and
+    of the CPU's.
     """
     config = configs[0]
     samples = data.train_samples
+    device = samples.labels.device
     hidden_S = [config.model.hidden for config in configs if isinstance(config.model, MLPConfig)]
     packing = Packing(
         [[samples.images[0].numel(), *hidden, len(data.class_names)] for hidden in hidden_S or [[]]]
     )
-    widths, parameters = packing.widths, packing.size
     itemsize = config.trainer.bits // 8
-    kept = tensors_per_parameter([config.optimizer.values for config in configs])
-    # on a CPU also a checkpoint and the best weights
-    copies = kept if samples.labels.is_cuda else 2 * kept + 2
-    batch = config.engine.steps_per_execution * data.batch_size
-    masked = any(config.dropout for config in configs)
-    rows = (
-        (widths[0] if samples.labels.is_cuda else 0)
-        + (sum(widths[1:-1]) if masked else 0)
-        + 4 * widths[-1]
-    )
-    return int(itemsize * (copies * parameters + batch * rows))
+    tensors = tensors_per_parameter([config.optimizer.values for config in configs])
+    steps = epoch_steps(-(-len(samples.labels) // data.batch_size), config.trainer.batches_of_epoch)
+    kept = itemsize * (tensors * packing.size + TABLE * steps)
+    chunk = _chunk_bytes(configs, data, packing.widths, itemsize)
+    validation = itemsize * EVALUATION_BATCH * _of_forward(packing.widths)
+    # best weights, those that a checkpoint is made of, and the checkpoint
+    host = itemsize * packing.size * (1 + 2 * tensors)
+    if execution.on(device).captures is None:
+        return {HOST: kept + host + max(chunk, validation)}
+    # what the first call has taken stays, for validation; what replays take is theirs alone
+    return {device: kept + chunk + max(chunk, validation), HOST: host}
+
+
+TABLE = 8
+"""Numbers of an optimizer step, with what else is laid out of an epoch."""
+
+
+def _chunk_bytes(
+    configs: Sequence[TrialConfig], data: ImageDataModule, widths: Sequence[int], itemsize: int
+) -> int:
+    """What a trial's optimizer steps allocate besides what stays."""
+    pixels, *hidden, classes = widths
+    batch_size = data.batch_size
+    samples = configs[0].engine.steps_per_execution * batch_size
+    own_seed = len({config.seed for config in configs}) > 1
+    images = pixels * batch_size if own_seed else 0
+    values = 3 * sum(hidden) * batch_size
+    # logits, targets, and what is made of them for the losses
+    outputs = 3 * classes * samples
+    # 64-bit words for four units each, whether they are kept, and the mask
+    masks = (2 + 1 + itemsize) * sum(hidden) * samples
+    dropped = any(config.dropout for config in configs)
+    return itemsize * (images + values + outputs) + (masks if dropped else 0)
+
+
+def _of_forward(widths: Sequence[int]) -> int:
+    """Values of a sample that are there at once: two of a layer, and those of the next one."""
+    hidden = widths[1:]
+    return max((2 * below + above for below, above in pairwise(hidden)), default=0) + 2 * widths[-1]

@@ -72,7 +72,7 @@ def _plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, An
         seconds = len(members) * _seconds(
             of_stack[:1] if one_by_one else of_stack, data, stack.eager
         )
-        gib = size * trial_bytes(of_stack, data) / 2**30
+        gib = size * trial_bytes(of_stack, data)[data.train_samples.labels.device] / 2**30
         total, largest = total + seconds, max(largest, gib)
         engine = (
             f"eager: {stack.eager}"
@@ -194,11 +194,11 @@ def _classifier(config: TrialConfig, data: ImageDataModule) -> Classifier:
 
 
 def _timed(steps: Callable[[], None]) -> float:
-    """Seconds of a call, the fastest of three, for other processes may hold up any; one before them
-    warms up.
+    """Seconds of a call, the fastest of three, for other processes may hold up any; two before them
+    warm up, of which the second captures what a GPU replays.
     """
     seconds = []
-    for _ in range(4):
+    for _ in range(5):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         began = time.perf_counter()
@@ -206,4 +206,4 @@ def _timed(steps: Callable[[], None]) -> float:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
-    return min(seconds[1:])
+    return min(seconds[2:])
