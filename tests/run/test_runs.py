@@ -279,3 +279,14 @@ def test_bf16_true_trains_on_the_eager_engine(command: Command) -> None:
     assert (result["status"], result["engine"]) == ("completed", "eager")
     hits = 1200 * result["metrics"]["train/acc"]
     assert hits == pytest.approx(round(hits), abs=1e-3)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_tf32_is_what_the_config_says(allowed: bool, run: Run) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = not allowed
+    run(f"engine.tf32={str(allowed).lower()}", "trainer.max_epochs=1", "test=false")
+    try:
+        assert torch.backends.cuda.matmul.allow_tf32 == allowed
+        assert torch.backends.cudnn.allow_tf32 == allowed
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

@@ -208,12 +208,14 @@ class EngineConfig(Group):
         max_stack: trials in a stack at most; None for as many as the memory holds.
         pad: whether networks of other widths train in the same stack, padded with zeros; `auto`:
             where that is faster.
+        tf32: whether a GPU may round what it multiplies to 10 bits, which is faster.
     """
 
     name: str = key(one_of("auto", "stacked", "eager"), varies=True)
     steps_per_execution: int = key(whole(1, "64"), default=64)
     max_stack: int | None = key(or_null(whole(1, "64")), default=None, varies=True, learned=False)
     pad: bool | str = key(PAD, default="auto", learned=False)
+    tf32: bool = key(flag("false"), default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

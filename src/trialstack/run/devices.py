@@ -34,11 +34,12 @@ def check_devices(accelerator: str, devices: Any) -> None:
 
 
 def pick_device(accelerator: str) -> torch.device:
-    """Return the device of `auto`, `cpu` or `gpu`.
+    """Return the device of `auto`, `cpu` or `gpu`, which multiplies without TF32.
 
     Raises:
         UserError: there is no GPU.
     """
+    set_tf32(allowed=False)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator == "cpu" or (accelerator == "auto" and device is None):
         return torch.device("cpu")
@@ -47,6 +48,16 @@ def pick_device(accelerator: str) -> torch.device:
             "accelerator=gpu needs a GPU that torch can use, found none; try accelerator=cpu"
         )
     return device
+
+
+def set_tf32(allowed: bool) -> None:
+    """Say how GPUs multiply, whatever the environment or other code has set.
+
+    Args:
+        allowed: factors may be rounded to 10 bits.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def device_name(device: torch.device) -> str:

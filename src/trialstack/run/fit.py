@@ -39,7 +39,7 @@ from trialstack.engine.threads import FreeThreads
 from trialstack.engine.waiting import Cores
 from trialstack.run import tables
 from trialstack.run.best_and_last import BestAndLast
-from trialstack.run.devices import check_devices, device_name
+from trialstack.run.devices import check_devices, device_name, set_tf32
 from trialstack.run.evaluation import evaluate
 from trialstack.run.folder import resume_command
 from trialstack.run.grouping import divided
@@ -167,6 +167,7 @@ class Fit(ABC):
         """Train, test and write everything down; whatever happens, each result.json says it."""
         with self._recorded():
             self.timing.seconds["startup"] = time.perf_counter() - self.began
+            set_tf32(self.config.engine.tf32)
             for run in self.runs:
                 run.record(engine=self.engine)
             data = self._data()
@@ -223,12 +224,14 @@ class Fit(ABC):
         return classifiers
 
     def _record_what_trains(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> None:
+        device = data.train_samples.labels.device
         for run, classifier in zip(self.runs, classifiers, strict=True):
             stack = run.state.stack
             run.record(
                 stack_size=len(self.runs) if stack is None else stack.size,
                 parameters=sum(p.numel() for p in classifier.network.parameters()),
-                device=device_name(data.train_samples.labels.device),
+                device=device_name(device),
+                tf32=self.config.engine.tf32 and device.type == "cuda",
                 data={"name": data.dataset, "checksums": data.checksums},
             )
 

@@ -39,6 +39,7 @@ class Result:
             of sessions before.
         versions: of Python and the packages that matter.
         device: that trained it.
+        tf32: whether that rounded what it multiplied.
         git: commit of the working directory, with `-dirty` where it had changes.
         data: name and checksums.
         overrides: of the command line.
@@ -56,6 +57,7 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+    tf32: bool = False
     git: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
