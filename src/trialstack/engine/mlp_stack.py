@@ -70,6 +70,7 @@ class Values(NamedTuple):
         after: activation and mask, [S, B, H].
         scaled: `after`, times what makes up for what was dropped where trials differ in that.
         inputs: `scaled` and a column that makes ones when it is multiplied as `scaled` is.
+        transposed: `inputs`, [S, H + 1, B].
         gradient: of the values before the activation, [S, B, H].
     """
 
@@ -77,6 +78,7 @@ class Values(NamedTuple):
     after: Tensor
     scaled: Tensor
     inputs: Tensor
+    transposed: Tensor
     gradient: Tensor
 
 
@@ -240,7 +242,7 @@ class Stack:
         )[..., : width + 1]
         scaled = with_ones[..., :-1]
         after = scaled if self.scales_S11 is None else new(shape)
-        return Values(new(shape), after, scaled, with_ones, new(shape))
+        return Values(new(shape), after, scaled, with_ones, with_ones.mT, new(shape))
 
     def _masks(self, first_K: Tensor, batch_size: int) -> Iterator[list[Tensor | None]]:
         """Of each step, the hidden layers' masks, [S, B, H]."""
@@ -295,13 +297,14 @@ class Stack:
             step: its numbers.
         """
         *hidden, last = self.layers
-        taken = [(images, 1.0), *((at.inputs, self.scale) for at in values)]
-        for layer, (inputs, scale), at, mask in zip(hidden, taken, values, masks, strict=False):
+        inputs, scale = images, 1.0
+        for layer, at, mask in zip(hidden, values, masks, strict=True):
             self._linear(layer, inputs, scale, at.before)
             self.activation.forward(at.before, mask, at.after)
             if self.scales_S11 is not None:
                 torch.mul(at.after, self.scales_S11, out=at.scaled)
-        self._linear(last, *taken[-1], logits.mT)
+            inputs, scale = at.inputs, self.scale
+        self._linear(last, inputs, scale, logits.mT)
         delta = add_scaled(targets, logits.softmax(-2), step.scale).mT
         deltas = [delta]
         for above, at, mask in zip(self.layers[:0:-1], values[::-1], masks[::-1], strict=True):
@@ -311,8 +314,10 @@ class Stack:
                 delta.mul_(self.scales_S11)
             deltas.append(delta)
         keep = self.optimizer.begin(step)
-        for layer, (inputs, scale), delta in zip(self.layers, taken, reversed(deltas), strict=True):
-            self.accumulate(layer.gradient, inputs.mT, delta, beta=keep, alpha=scale)
+        first, *others = self.layers
+        self.accumulate(first.gradient, images.mT, deltas.pop(), beta=keep)
+        for layer, at, delta in zip(others, values, reversed(deltas), strict=True):
+            self.accumulate(layer.gradient, at.transposed, delta, beta=keep, alpha=self.scale)
         self.optimizer.end(step)
 
     def _linear(self, layer: Layer, inputs: Tensor, scale: float, out: Tensor) -> None:
@@ -338,6 +343,6 @@ def _in_halves(left: Tensor, right: Tensor) -> Tensor:
     """Return `left @ right`, with each sum made of two."""
     half = left.shape[-1] // 2
     first, second = torch.bmm(
-        left.unflatten(-1, (2, half)).transpose(0, 1), right.unflatten(0, (2, half))
+        left.view(-1, 2, half).transpose(0, 1), right.view(2, half, -1)
     ).unbind()
     return first.add_(second)
