@@ -25,11 +25,16 @@ def naming_the_folder(temporary: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield a new, empty file in `path`'s folder, and move it to `path` once it is on disk.
+def replaced(path: Path, on_disk: bool = True) -> Iterator[Path]:
+    """Yield a new, empty file in `path`'s folder, and move it to `path` once it is written.
 
     No other process has a file of that name, and a link that stands at `path` is replaced, not
     followed.
+
+    Args:
+        path: of the file.
+        on_disk: wait until the disk has it; else a failure of the power may leave an empty one, but
+            no end of this process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _part(path)
@@ -37,8 +42,9 @@ def replaced(path: Path) -> Iterator[Path]:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            if on_disk:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -368,6 +368,8 @@ class Fit(ABC):
         if not self.alone:
             report.open_loggers(first if index == 0 else None)
             report.show_epochs(run.result.stack_size)
+            if run.state.history.rows:
+                run.state.history.write()
         report.show_end(run.result)
         best, test = self.best_classifier(index, first), None
         if best is not None and run.config.test:

@@ -29,8 +29,9 @@ class History:
         self.rows: list[EpochRow] = []
         self.spent = 0.0
 
-    def write(self) -> None:
-        write_rows(self.file, self.rows)
+    def write(self, on_disk: bool = True) -> None:
+        """Write metrics.csv; what is not on disk when the power fails is in a checkpoint."""
+        write_rows(self.file, self.rows, on_disk)
 
     @staticmethod
     def log(loggers: Sequence[Logger], row: EpochRow) -> None:

@@ -19,9 +19,12 @@ _MOST = 2**26
 """Bytes; a row has about 100."""
 
 
-def write_rows(file: Path, rows: Sequence[EpochRow]) -> None:
+def write_rows(file: Path, rows: Sequence[EpochRow], on_disk: bool) -> None:
     """Write epochs, as a whole or not at all."""
-    with replaced(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as part:
+    with (
+        replaced(file, on_disk) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as part,
+    ):
         writer = csv.DictWriter(part, ["epoch", "step", *COLUMNS, "seconds"])
         writer.writeheader()
         writer.writerows(rows)

@@ -58,7 +58,7 @@ class Recorder(Checkpoint):
                     history.spent += seconds / len(self.states)
                     history.log(self.loggers, history.rows[-1])
                     if trainer.is_global_zero:
-                        history.write()
+                        history.write(on_disk=len(self.states) == 1)
             last = [state.history.rows[-1] for state in self.states if state.history.rows]
             of_epoch = [row for row in last if row["epoch"] == trainer.current_epoch + 1]
             if trainer.is_global_zero and of_epoch:
