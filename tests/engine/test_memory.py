@@ -20,9 +20,11 @@ import torch
 from lightning.pytorch import Trainer
 
 from tests.conftest import ROOT, Ended, composed
+from tests.engine.stand_in import RECORDED
 from trialstack.core.groups import DataConfig
 from trialstack.data.cache import Datasets
 from trialstack.data.minibatches import Samples
+from trialstack.engine.execution import CPU, Execution
 from trialstack.engine.memory import free_memory, is_out_of_memory, left_of_groups
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
@@ -160,7 +162,11 @@ def test_a_trial_that_does_not_fit_by_itself_fails_alone(
     )
 
 
-def test_a_stack_does_not_keep_itself() -> None:
+@pytest.mark.parametrize("execution", [CPU, RECORDED])
+def test_a_stack_does_not_keep_itself(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trialstack.engine.execution.on", lambda device: execution)
     torch.manual_seed(0)
     networks = [MLP((1, 4, 5), 3, [7]) for _ in range(2)]
     samples = Samples(torch.rand(20, 1, 4, 5), torch.randint(3, (20,)))
@@ -168,7 +174,8 @@ def test_a_stack_does_not_keep_itself() -> None:
         networks, [0, 1], [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2, samples, torch.float32
     )
     stack.begin_epoch(np.full((2, 2), 0.1), first=0, epoch=0, batch_size=8)
-    stack.train_chunk(torch.arange(16).view(1, 2, 8), start=0)
+    for _ in range(3):
+        stack.train_chunk(torch.arange(16).view(1, 2, 8), start=0)
     reference = weakref.ref(stack)
     gc.disable()
     try:
