@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
@@ -28,6 +29,10 @@ from trialstack.data.datamodule import MNIST, FashionMNIST
 from trialstack.run.trial import Trial
 
 ROOT = Path(__file__).parent.parent
+
+# autograd decides at its first use whether it starts threads, after which forks cannot use it:
+# before fake CUDA tensors have it believe in a GPU
+torch.zeros((), requires_grad=True).backward()
 
 Plugins.instance()  # loaded before a test puts Hydra's state back to where it began
 

@@ -45,7 +45,7 @@ def test_a_run_on_a_full_disk_names_the_folder_and_goes_on_once_there_is_room(
 def test_a_sweep_whose_disk_gets_full_names_the_command_that_continues_it(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("trialstack.run.history.History.write", full)
