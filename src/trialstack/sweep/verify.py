@@ -1,8 +1,9 @@
 """Verification: a trial trained again by itself, against what it gave in its stack.
 
 Both must agree up to rounding, which training multiplies, by how much depends on the trial. So the
-trial is trained by itself twice more, with learning rates that differ in their last bit, up and
-down: the larger of what that changes is what rounding may change.
+trial is trained by itself once more with a learning rate that differs in its last bit, and in
+float32 once more in float64: the larger of what that changes is what rounding may change. A last
+bit alone is often lost where an update is added, and then first shows epochs later.
 """
 
 import math
@@ -28,10 +29,8 @@ from trialstack.run.result import Result
 from trialstack.run.train import train
 from trialstack.run.trial import Trial
 
-SLACK = 10
-"""How many times the effect of the last bit of the learning rate a trial in its stack may differ
-from itself alone: products of other shapes round more than that bit does, 6.4 times were seen.
-"""
+SLACK = 5
+"""How many times the effect of rounding a trial in its stack may differ from itself alone."""
 
 FLOORS = {"32": 1e-6, "64": 1e-9}
 """What weights may differ in any case, relative to their norm."""
@@ -42,7 +41,7 @@ SAMPLES = 2.5
 
 
 DECIDED = 0.5
-"""Change of weights by a last bit, relative to their norm, that leaves nothing to compare."""
+"""Change of weights by rounding, relative to their norm, that leaves nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class Verification:
         stack_size: trials that trained together.
         statuses: in the stack and alone.
         epochs: in the stack and alone.
-        decided_by_rounding: with a learning rate that differs in the last bit the trial ends
-            elsewhere, or comes to weights that have little in common with its own.
+        decided_by_rounding: rounded otherwise the trial ends elsewhere, or comes to weights that
+            have little in common with its own.
         weights: after the last epoch, the norm of the difference relative to the norm.
         metrics: of the epoch nearest to its bound, the largest difference of a loss or an accuracy
             up to there.
@@ -119,15 +118,12 @@ def verify(folder: Path, root: str | None = None) -> Verification:
         epochs = _epochs(folder), _epochs(alone)
         rounding, roundings, decided_by_rounding = 0.0, [0.0] * len(metrics), False
         if weights or any(metrics):
-            for towards in (math.inf, -math.inf):
-                nudged = Path(temporary, f"nudged{towards}")
-                nudged_config = config.copy()
-                nudged_config.optimizer.lr = _next(config.optimizer.lr, precision, towards)
-                _train_alone(nudged_config, nudged)
-                rounding = max(rounding, _weights_differ(alone, nudged))
-                effects = _metrics_differ(alone, nudged)
-                roundings = list(map(max, roundings, effects))
-                decided_by_rounding |= epochs[1] != _epochs(nudged) or rounding > DECIDED
+            for name, other_config in _rounded_otherwise(config, precision).items():
+                other = Path(temporary, name)
+                _train_alone(other_config, other)
+                rounding = max(rounding, _weights_differ(alone, other))
+                roundings = list(map(max, roundings, _metrics_differ(alone, other)))
+                decided_by_rounding |= epochs[1] != _epochs(other) or rounding > DECIDED
     compared = "losses and accuracies"
     by_epoch = [
         Comparison(
@@ -148,6 +144,17 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     )
 
 
+def _rounded_otherwise(config: DictConfig, precision: str) -> dict[str, DictConfig]:
+    """By name, configs of the same trial up to rounding."""
+    nudged = config.copy()
+    nudged.optimizer.lr = _next(config.optimizer.lr, precision)
+    if precision == "64":
+        return {"nudged": nudged}
+    in_float64 = config.copy()
+    in_float64.trainer.precision = "64-true"
+    return {"nudged": nudged, "in_float64": in_float64}
+
+
 def _train_alone(config: DictConfig, folder: Path) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
@@ -160,10 +167,10 @@ def _train_alone(config: DictConfig, folder: Path) -> Result:
     return result
 
 
-def _next(rate: float, precision: str, towards: float) -> float:
-    """The next number in a precision; of 0 the next larger one, for a rate is not negative."""
+def _next(rate: float, precision: str) -> float:
+    """The next larger number in a precision."""
     kind = np.float64 if precision == "64" else np.float32
-    return float(np.nextafter(kind(rate), kind(towards if rate else math.inf)))
+    return float(np.nextafter(kind(rate), kind(math.inf)))
 
 
 def _weights_differ(folder: Path, other: Path) -> float:
