@@ -105,11 +105,11 @@ MOST = {
     "decay": 15,
     "momentum": 16,
     "nesterov": 21,
-    "adam": 22,
-    "adam and decay": 23,
-    "adamw": 23,
+    "adam": 15,
+    "adam and decay": 15,
+    "adamw": 15,
 }
-"""Kernels of a step with two hidden layers, by optimizer."""
+"""Kernels of a step with two hidden layers, by optimizer; without Triton Adam has 7 more."""
 
 
 @pytest.mark.parametrize("dropouts", [[0.0], [0.2], [0.0] * 3, [0.2] * 3])

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.engine.stand_in import CALLED
 from trialstack.engine.stacked_optimizers import build_optimizer
-from trialstack.engine.stacked_optimizers.adam import Adam
 
 STEPS, SHAPE = 100, (4, 3)
 
@@ -70,19 +70,19 @@ def by_stack(optimizer: Any, weights: Tensor, rates_KS: np.ndarray[Any, Any]) ->
                 optimizer.end(step)
 
 
-@pytest.mark.parametrize("formula", [False, True])
+@pytest.mark.parametrize("as_on_cuda", [False, True])
 @pytest.mark.parametrize(("name", "trials"), ALONE + TOGETHER)
 def test_a_hundred_steps_are_those_of_torch(
-    name: str, trials: list[dict[str, Any]], formula: bool
+    name: str, trials: list[dict[str, Any]], as_on_cuda: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if as_on_cuda:
+        monkeypatch.setattr("trialstack.engine.execution.CPU", CALLED)
     rates_KS = np.stack([np.linspace(trial["lr"], 0.01, STEPS) for trial in trials], axis=1)
     torch.manual_seed(1)
     shape = (1, 6) if len(trials) == 1 else (len(trials), 1, 6)
     weights = torch.randn(shape, dtype=torch.float64)
     initial = weights.clone()
     optimizer = build_optimizer(trials, weights)
-    if isinstance(optimizer, Adam):
-        optimizer.fused = not formula  # the formula is what GPUs run
     by_stack(optimizer, weights, rates_KS)
     for trial, settings in enumerate(trials):
         start, end = (tensor.view(len(trials), 6)[trial] for tensor in (initial, weights))

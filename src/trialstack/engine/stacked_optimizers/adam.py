@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trialstack.engine import execution
+from trialstack.engine.adam_update import adam
 from trialstack.engine.stacked_optimizer import (
     Number,
     Settings,
     StackedOptimizer,
-    add_scaled,
     stacked_table,
 )
 
@@ -37,19 +37,19 @@ class FusedNumbers(NamedTuple):
     steps: Tensor
 
 
-class FormulaNumbers(NamedTuple):
-    """Of one step, for the formula in `Adam.end`."""
+class UpdateNumbers(NamedTuple):
+    """Of one step, for `adam_update`.
+
+    Attributes:
+        scale: of gradients.
+        of_update: `numbers` there.
+    """
 
     scale: Number
-    decay: Number
-    keep1: Number
-    beta2: Number
-    keep2: Number
-    eps: Number
-    negative_rate: Number
+    of_update: Sequence[Tensor]
 
 
-class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
+class Adam(StackedOptimizer[FusedNumbers | UpdateNumbers, AdamArguments]):
     """torch.optim.Adam. On the CPU, torch's own fused kernel takes the trials one by one."""
 
     of: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
@@ -71,9 +71,7 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
         ]
 
     def table(self, rates_KS: NDArray[np.float64], first: int) -> Tensor:
-        """Numbers of the fused kernel (learning rate, count of steps), or of the formula in
-        `end`.
-        """
+        """Numbers of the fused kernel (learning rate, count of steps), or of `adam_update`."""
         count = first + 1 + np.arange(len(rates_KS))[:, None]
         if self.fused:
             return stacked_table((1.0, rates_KS, count))
@@ -85,10 +83,11 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
         negative_rate = -rates_KS * correction2 / correction1
         return stacked_table((1.0, decay, 1 - beta1, beta2, 1 - beta2, eps, negative_rate))
 
-    def numbers(self, rows: Iterable[Any]) -> FormulaNumbers:
-        return FormulaNumbers(*rows)
+    def numbers(self, rows: Iterable[Any]) -> UpdateNumbers:
+        scale, *of_update = rows
+        return UpdateNumbers(scale, of_update)
 
-    def steps(self, table_QKS: Tensor) -> list[FusedNumbers | FormulaNumbers]:
+    def steps(self, table_QKS: Tensor) -> list[FusedNumbers | UpdateNumbers]:
         if not self.fused:
             return super().steps(table_QKS)
         return [
@@ -96,14 +95,16 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
             for scales, rates, counts in zip(*table_QKS.tolist(), strict=True)
         ]
 
-    def begin(self, step: FusedNumbers | FormulaNumbers) -> float:
+    def begin(self, step: FusedNumbers | UpdateNumbers) -> float:
         return 0.0
 
-    def end(self, step: FusedNumbers | FormulaNumbers) -> None:
+    def end(self, step: FusedNumbers | UpdateNumbers) -> None:
         if isinstance(step, FusedNumbers):
             self._end_fused(step)
         else:
-            self._end_formula(step)
+            adam(
+                self.weights, self.accumulator, *self.state.values(), step.of_update, self.decoupled
+            )
 
     def _end_fused(self, step: FusedNumbers) -> None:
         for rate, (beta1, beta2, eps, weight_decay), (weights, *others) in zip(
@@ -114,23 +115,6 @@ class Adam(StackedOptimizer[FusedNumbers | FormulaNumbers, AdamArguments]):
                 lr=rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay,
                 amsgrad=False, maximize=False,
             )  # fmt: skip
-
-    def _end_formula(self, step: FormulaNumbers) -> None:
-        gradient, exp_avg, exp_avg_sq = (
-            self.accumulator,
-            self.state["exp_avg"],
-            self.state["exp_avg_sq"],
-        )
-        if self.decoupled:
-            self.weights.mul_(step.decay)
-        elif self.decays:
-            add_scaled(gradient, self.weights, step.decay)
-        exp_avg.lerp_(gradient, step.keep1)
-        add_scaled(exp_avg_sq.mul_(step.beta2), gradient.square_(), step.keep2)
-        denominator = torch.sqrt(exp_avg_sq, out=gradient).add_(step.eps)
-        add_scaled(
-            self.weights, torch.div(exp_avg, denominator, out=denominator), step.negative_rate
-        )
 
 
 class AdamW(Adam):
