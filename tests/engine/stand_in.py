@@ -10,6 +10,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from trialstack.engine.device_queue import Immediate
 from trialstack.engine.execution import CUDA
 
 Operation = OpOverload[Any, Any]
@@ -39,7 +40,15 @@ def recorded() -> Callable[..., Callable[[], None]]:
     return capture
 
 
-CALLED, RECORDED = (CUDA._replace(captures=captures) for captures in (called, recorded))
+class RunsAhead(Immediate):
+    """As the host sees a GPU's."""
+
+    runs_ahead = True
+
+
+CALLED, RECORDED = (
+    CUDA._replace(captures=captures, queue=RunsAhead) for captures in (called, recorded)
+)
 """The branches of a CUDA device, on any."""
 
 

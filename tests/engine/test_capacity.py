@@ -69,6 +69,7 @@ def allocated(configs: list[Any], samples: Samples) -> int:
         samples.images.flatten(1), samples.labels.view(-1)
         there = bytes_.now
         stack = Stack(networks, seeds, optimizers, samples, dtype)
+        stack.keep(range(len(seeds)))
         stack.begin_epoch(np.ones((steps, len(seeds))), first=0, epoch=0, batch_size=batch_size)
         kept = bytes_.peak = bytes_.now
         rows = len(set(seeds))

@@ -75,7 +75,9 @@ def check_an_epoch(built: Stack, rows: int) -> None:
             built.parameters.new_empty(50, built.widths[0]),
             torch.empty(50, dtype=torch.int64, device="cuda"),
         )
-    for tensor in (built.parameters, *built.optimizer.state.values()):
+    built.keep([0])
+    assert built.best is not None
+    for tensor in (built.parameters, built.best, *built.optimizer.state.values()):
         values = built.packing.read(tensor, built.size - 1)
         assert {value.device.type for value in values} == {"cpu"}
         built.packing.write(tensor, 0, values)

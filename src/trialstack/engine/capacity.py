@@ -52,10 +52,11 @@ def trial_bytes(configs: Sequence[TrialConfig], data: ImageDataModule) -> dict[t
     itemsize = config.trainer.bits // 8
     tensors = tensors_per_parameter([config.optimizer.values for config in configs])
     steps = epoch_steps(-(-len(samples.labels) // data.batch_size), config.trainer.batches_of_epoch)
-    kept = itemsize * (tensors * packing.size + TABLE * steps)
+    # with the best weights
+    kept = itemsize * ((tensors + 1) * packing.size + TABLE * steps)
     chunk = _chunk_bytes(configs, data, packing.widths, itemsize)
     validation = itemsize * EVALUATION_BATCH * _of_forward(packing.widths)
-    # best weights, those that a checkpoint is made of, and the checkpoint
+    # best weights of a checkpoint, those that the next one is made of, and that
     host = itemsize * packing.size * (1 + 2 * tensors)
     if execution.on(device).captures is None:
         return {HOST: kept + host + max(chunk, validation)}

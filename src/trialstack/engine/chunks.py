@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trialstack.data.minibatches import epoch_order
+from trialstack.engine import execution
 
 
 class ShuffledChunks:
@@ -41,9 +42,10 @@ class ShuffledChunks:
         self.seeds = seeds
         self.steps = steps
         self.steps_per_execution = steps_per_execution
-        self.device = device
         self.complete_steps = min(steps, samples // batch_size)
         self.epoch = 0
+        self.queue = execution.on(device).queue(device)
+        self._drawn: tuple[int, Tensor] | None = None
 
     @property
     def sampler(self) -> "ShuffledChunks":
@@ -59,15 +61,28 @@ class ShuffledChunks:
         )
 
     def __iter__(self) -> Iterator[Tensor]:
+        epoch, order = self._drawn or (None, None)
+        if order is None or epoch != self.epoch:
+            order = self._draw(self.epoch)
+        chunks = self._chunks(order)
+        yield from chunks[:-1]
+        if self.queue.runs_ahead:  # while the device computes on the chunks before the last one
+            self._drawn = (self.epoch + 1, self._draw(self.epoch + 1))
+        yield chunks[-1]
+
+    def _draw(self, epoch: int) -> Tensor:
         orders = [
-            epoch_order(self.samples, seed, self.epoch)[: self.steps * self.batch_size]
+            epoch_order(self.samples, seed, epoch)[: self.steps * self.batch_size]
             for seed in self.seeds
         ]
-        order = torch.stack(orders).to(self.device)
+        return self.queue.send(torch.stack(orders))
+
+    def _chunks(self, order: Tensor) -> list[Tensor]:
         complete, last = order.tensor_split([self.complete_steps * self.batch_size], dim=1)
+        chunks: list[Tensor] = []
         if self.complete_steps:
-            yield from complete.view(len(orders), -1, self.batch_size).split(
-                self.steps_per_execution, dim=1
-            )
+            steps = complete.view(len(order), -1, self.batch_size)
+            chunks += steps.split(self.steps_per_execution, dim=1)
         if last.numel():
-            yield last[:, None]
+            chunks.append(last[:, None])
+        return chunks

@@ -112,6 +112,7 @@ class Stack:
         for index, network in enumerate(networks):
             values = [parameter.detach() for parameter in network.parameters()]
             self.packing.write(self.parameters, index, values)
+        self.best: Tensor | None = None
         self.optimizer = build_optimizer(optimizers, self.parameters)
         self.layers = [
             Layer(
@@ -197,6 +198,16 @@ class Stack:
         """Add samples to `val_totals`."""
         self.val_totals.add(self.forward(images_BD).mT, labels_B.expand(self.size, -1))
         self.val_totals.samples += len(labels_B)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Keep the parameters that these trials have now in `best`, on the device."""
+        if self.best is None:
+            self.best = torch.zeros_like(self.parameters)
+        if self.size == 1:
+            self.best.copy_(self.parameters)
+        else:
+            index = torch.tensor(indices, device=self.best.device)
+            self.best.index_copy_(0, index, self.parameters.index_select(0, index))
 
     def try_steps(self, index_nKB: Tensor, start: int) -> Tensor:
         """Return a checksum of what each operation of `train_chunk` gives, whose changes are

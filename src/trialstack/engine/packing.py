@@ -88,7 +88,7 @@ class Packing:
             view.copy_(value)
 
     def read(self, packed: Tensor, index: int) -> list[Tensor]:
-        """Return a trial's part, copied to the CPU."""
+        """Return a trial's part in memory of its own on the CPU."""
         return [
             view.clone(memory_format=torch.contiguous_format).cpu()
             for view in self.of_trial(packed, index)

@@ -4,7 +4,7 @@ Shapes: S trials, R different seeds, K optimizer steps in a chunk, B samples in 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -88,6 +88,7 @@ class StackedClassifier(LightningModule):
         self.objective = objective
         self.parts: list[Part] = []
         self.trial_metrics: list[dict[str, float]] = [{} for _ in classifiers]
+        self.queue = execution.on(samples.labels.device).queue(samples.labels.device)
         self.diverged: dict[int, int] = {}
         self.ended: set[int] = set()
         self.resumed: Sequence[Mapping[str, Any]] | None = None
@@ -127,7 +128,7 @@ class StackedClassifier(LightningModule):
         dtype = torch.float64 if self.trainer.precision == "64-true" else torch.float32
         by_seed = sorted(range(len(self.seeds)), key=lambda index: self._row(index))
         self.parts = [
-            self._part(list(indices), dtype)
+            self._part(indices.tolist(), dtype)
             for indices in np.array_split(by_seed, self._part_count(dtype))
         ]
         self.networks.clear()
@@ -191,6 +192,7 @@ class StackedClassifier(LightningModule):
         steps = self.minibatches_in(index_RKB)
         for part in self.parts:
             part.stack.train_chunk(index_RKB[part.rows], self._step)
+        self.queue.advance()
         self._step += steps
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for counts in (progress.total, progress.current):  # what trainer.global_step counts
@@ -260,37 +262,57 @@ class StackedClassifier(LightningModule):
                 best, score = index, measured[self.objective]
         return best
 
-    def weights(self, index: int) -> dict[str, Any]:
-        """Return what `Classifier.load_from_checkpoint` needs of a trial, copied to the CPU."""
-        part, position = self._place(index)
+    def keep(self, indices: Collection[int]) -> None:
+        """Keep the weights that these trials have now as their best."""
+        for part in self.parts:
+            kept = [at for at, index in enumerate(part.indices) if index in indices]
+            if kept:
+                part.stack.keep(kept)
+
+    def best(self, indices: Collection[int]) -> dict[int, dict[str, Any]]:
+        """Return what `Classifier.load_from_checkpoint` needs of these trials' kept weights."""
+        return {
+            index: self._weights(index, values)
+            for index, [values] in self._read(indices, lambda stack: [stack.best])
+        }
+
+    def states(self, indices: Collection[int]) -> dict[int, dict[str, Any]]:
+        """Return these trials' weights with their optimizers' states, laid out as torch.optim
+        does.
+        """
+        states = {}
+        for index, (values, *moments) in self._read(
+            indices, lambda stack: [stack.parameters, *stack.optimizer.state.values()]
+        ):
+            part, _ = self._place(index)
+            names = part.stack.optimizer.state
+            of_parameters = [
+                dict(zip(names, numbers, strict=True)) for numbers in zip(*moments, strict=True)
+            ]
+            optimizer_states = [{"state": dict(enumerate(of_parameters))}]
+            states[index] = self._weights(index, values) | {"optimizer_states": optimizer_states}
+        return states
+
+    def _weights(self, index: int, values: Sequence[Tensor]) -> dict[str, Any]:
         return {
             "engine": "stacked",
-            "state_dict": dict(
-                zip(
-                    self.names[index],
-                    part.stack.packing.read(part.stack.parameters, position),
-                    strict=True,
-                )
-            ),
+            "state_dict": dict(zip(self.names[index], values, strict=True)),
             "hparams_name": "kwargs",
             "hyper_parameters": self.hyperparameters[index],
         }
 
-    def state(self, index: int) -> dict[str, Any]:
-        """Return a trial's weights with its optimizer's state, laid out as torch.optim does."""
-        part, position = self._place(index)
-        moments = {
-            name: part.stack.packing.read(tensor, position)
-            for name, tensor in part.stack.optimizer.state.items()
-        }
-        states = [
-            dict(zip(moments, values, strict=True))
-            for values in zip(*moments.values(), strict=True)
-        ]
-        return self.weights(index) | {"optimizer_states": [{"state": dict(enumerate(states))}]}
+    def _read(
+        self, indices: Collection[int], of: Callable[[Stack], Sequence[Any]]
+    ) -> Iterator[tuple[int, list[list[Tensor]]]]:
+        """Of each of these trials, its parts of some of its stack's tensors, on the CPU."""
+        for part in self.parts:
+            wanted = [(at, index) for at, index in enumerate(part.indices) if index in indices]
+            tensors = self.queue.fetch(of(part.stack)) if wanted else []
+            for at, index in wanted:
+                yield index, [part.stack.packing.read(tensor, at) for tensor in tensors]
 
     def load_state(self, index: int, state: Mapping[str, Any]) -> None:
-        """Set a trial to what `state` returned."""
+        """Set a trial to what `states` returned of it."""
         part, position = self._place(index)
         values = list(state["state_dict"].values())
         part.stack.packing.write(part.stack.parameters, position, values)
@@ -306,8 +328,9 @@ class StackedClassifier(LightningModule):
         return part, part.indices.index(index)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        states = [self.state(index) for index in range(len(self.seeds))]
-        checkpoint.update(states[0] if len(states) == 1 else {"trials": states})
+        states = self.states(range(len(self.seeds)))
+        trials = [states[index] for index in range(len(states))]
+        checkpoint.update(trials[0] if len(trials) == 1 else {"trials": trials})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for index, state in enumerate(self.resumed or checkpoint.get("trials") or [checkpoint]):

@@ -31,7 +31,8 @@ class StackCheckpoint(Checkpoint):
         timing: gets the time that this takes.
 
     Attributes:
-        best: by trial, what its `best.ckpt` shall hold; None if no epoch of it was finished.
+        best: by trial, what its `best.ckpt` shall hold; None if no epoch of it was finished. What
+            the module keeps is newer.
         diverged: epochs (from 1) in which trials (by position) diverged.
         ended: what the `last.ckpt` of trials shall hold that ended before the others, by position.
     """
@@ -43,6 +44,8 @@ class StackCheckpoint(Checkpoint):
         self.best: list[dict[str, Any] | None] = [None] * len(states)
         self.diverged: dict[int, int] = {}
         self.ended: dict[int, dict[str, Any]] = {}
+        self._kept: dict[int, dict[str, Any]] = {}
+        self._module: StackedClassifier | None = None
         self._last = False
         self._next = 0.0
 
@@ -51,6 +54,7 @@ class StackCheckpoint(Checkpoint):
         others.
         """
         assert isinstance(pl_module, StackedClassifier)
+        self._module = pl_module
         pl_module.diverged.update(self.diverged)
         self.diverged = pl_module.diverged
         pl_module.ended.update(self.ended)
@@ -69,27 +73,48 @@ class StackCheckpoint(Checkpoint):
             early_end(trainer) is not None or trainer.current_epoch + 1 == trainer.max_epochs
         )
         with self.timing.measure("checkpoints"):
-            for index, (state, measured) in enumerate(
-                zip(self.states, pl_module.trial_metrics, strict=True)
-            ):
-                if index in self.diverged or index in self.ended:
-                    continue
-                if state.best.improves(measured, trainer.current_epoch + 1):
-                    self.best[index] = _header(trainer) | pl_module.weights(index)
-                if index in pl_module.ended and not self._last:
-                    loops = {
-                        "loops": {"fit_loop": trainer.fit_loop.state_dict()},
-                        "lr_schedulers": [],
-                    }
-                    own = pl_module.state(index) | {"callbacks": state.of_callbacks()}
-                    self.ended[index] = _header(trainer) | loops | own
+            self._keep_best(trainer, pl_module)
+            if not self._last:
+                self._keep_ended(trainer, pl_module)
             began = time.monotonic()
             if self._last or began >= self._next:
                 trainer.save_checkpoint(self.file)
                 ended = time.monotonic()
                 self._next = ended + PAUSE * (ended - began)
 
+    def _keep_best(self, trainer: Trainer, module: StackedClassifier) -> None:
+        """On the device: most weights that are the best of a trial so far are not for long."""
+        improved = [
+            index
+            for index, (state, measured) in enumerate(
+                zip(self.states, module.trial_metrics, strict=True)
+            )
+            if index not in self.diverged
+            and index not in self.ended
+            and state.best.improves(measured, trainer.current_epoch + 1)
+        ]
+        module.keep(improved)
+        self._kept.update(dict.fromkeys(improved, _header(trainer)))
+
+    def _keep_ended(self, trainer: Trainer, module: StackedClassifier) -> None:
+        ended = [
+            index
+            for index in module.ended
+            if index not in self.ended and index not in self.diverged
+        ]
+        loops = {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "lr_schedulers": []}
+        for index, state in module.states(ended).items():
+            own = state | {"callbacks": self.states[index].of_callbacks()}
+            self.ended[index] = _header(trainer) | loops | own
+
+    def _fetch_best(self) -> None:
+        if self._module is not None:
+            for index, weights in self._module.best(self._kept).items():
+                self.best[index] = self._kept[index] | weights
+        self._kept.clear()
+
     def state_dict(self) -> dict[str, Any]:
+        self._fetch_best()
         return {
             "folders": [
                 os.path.relpath(state.folder, self.states[0].folder) for state in self.states
@@ -115,6 +140,8 @@ class StackCheckpoint(Checkpoint):
         stack's checkpoint.
         """
         with self.timing.measure("checkpoints"):
+            self._fetch_best()
+            self._module = None
             stack = StackFile.of(self.states[0].folder) if ended else None
             if stack is not None:
                 stack.split(self.best, self.diverged)
