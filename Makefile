@@ -5,7 +5,7 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test lint format bench tensorboard clean
+.PHONY: help train check test lint format bench gpu tensorboard clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -31,6 +31,9 @@ format: $(VENV)/.installed-lint ## rewrite files in the project's style
 
 bench: $(VENV)/.installed-bench ## time an epoch against JAX, Keras, PyTorch and Lightning (20 minutes), into benchmarks/
 	$(PYTHON) -m benchmarks.bench $(ARGS)
+
+gpu: $(VENV)/.installed-test ## check on a GPU what is claimed of it (10 minutes), into benchmarks/
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 tensorboard: $(VENV)/.installed ## look at every run under outputs/ on http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir outputs $(ARGS)

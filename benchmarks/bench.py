@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,6 +40,7 @@ def rivals() -> list[Rival]:
         Rival("Keras, TensorFlow, steps_per_execution=64", "keras_fit", steps_per_execution=64),
         Rival("PyTorch loop, tensors in memory", "torch_loop"),
         Rival("JAX, jit of a scan", "jax_scan"),
+        Rival("JAX, vmap of 64 trials", "jax_scan", trials=64),
         Rival("eager engine", "engines", engine="eager"),
         Rival("stacked engine", "engines", engine="stacked"),
         *(
@@ -67,10 +69,14 @@ def _seeds(seeds: int) -> str:
     return "one seed" if seeds == 1 else f"{seeds} seeds"
 
 
-def measure(task: Task, chosen: str, warmup: int) -> dict[str, Any]:
+def measure(task: Task, chosen: Sequence[str], warmup: int) -> dict[str, Any]:
     """Return rounds of seconds a trial and epoch by rival, and all that they depend on."""
     commit, data, before = git_commit(), prepare(task), others()
-    entered = [rival for rival in rivals() if chosen in rival.name or rival.name == PEAK]
+    entered = [
+        rival
+        for rival in rivals()
+        if rival.name == PEAK or any(part in rival.name for part in chosen)
+    ]
     try:
         running = [rival for rival in entered if rival.start(task)]
         for rival in entered:
@@ -154,7 +160,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--task", choices=TASKS, help="one of the networks; both without it")
-    parser.add_argument("--rivals", default="", help="only those with this in their name")
+    parser.add_argument(
+        "--rivals", nargs="+", default=[""], help="only those with one of these in their name"
+    )
     parser.add_argument("--epochs", type=int, default=3, help="measured ones")
     parser.add_argument("--warmup", type=int, default=1, help="epochs before those")
     parser.add_argument(

@@ -1,5 +1,5 @@
-"""JAX: an epoch is one jitted scan over its minibatches; a smaller last minibatch is a step of its
-own.
+"""JAX: an epoch is one jitted scan over its minibatches, of several trials' steps in a vmap; a
+smaller last minibatch is a step of its own.
 """
 
 from typing import Any
@@ -48,26 +48,22 @@ def mean_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def update(task: Task, state: Tree, gradients: Tree) -> Tree:
-    parameters, first, second, count, key = state
+    parameters, first, second, count, key, base = state
     if task.optimizer == "sgd":
-        return (
-            jax.tree.map(lambda p, g: p - 0.01 * g, parameters, gradients),
-            first,
-            second,
-            count,
-            key,
-        )
+        moved = jax.tree.map(lambda p, g: p - base * g, parameters, gradients)
+        return moved, first, second, count, key, base
     count = count + 1
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
-    rate, root = 0.001 / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
+    rate, root = base / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
     parameters = jax.tree.map(
         lambda p, m, v: p - rate * m / (jnp.sqrt(v) / root + 1e-7), parameters, first, second
     )
-    return parameters, first, second, count, key
+    return parameters, first, second, count, key, base
 
 
-def train(task: Task, gate: Gate) -> None:
+def train(task: Task, gate: Gate, trials: int = 1) -> None:
+    """Train trials that differ in their learning rates, on the same minibatches."""
     host_images, host_labels = unit_arrays(task)
     images, labels = jnp.asarray(host_images), jnp.asarray(host_labels)
 
@@ -78,13 +74,18 @@ def train(task: Task, gate: Gate) -> None:
             return mean_loss(forward(task, parameters, images[index], drawn), labels[index])
 
         value, gradients = jax.value_and_grad(loss)(state[0])
-        return update(task, (*state[:4], key), gradients), value
+        return update(task, (*state[:4], key, state[5]), gradients), value
 
+    if trials > 1:
+        step = jax.vmap(step, in_axes=(0, None))
     epoch = jax.jit(lambda state, index: jax.lax.scan(step, state, index), donate_argnums=0)
     last = jax.jit(step, donate_argnums=0)
 
     @jax.jit  # type: ignore[untyped-decorator]
-    def validate(parameters: Tree) -> tuple[jax.Array, jax.Array]:
+    def validate(state: Tree) -> Tree:
+        return jax.vmap(of_one)(state[0]) if trials > 1 else of_one(state[0])
+
+    def of_one(parameters: Tree) -> tuple[jax.Array, jax.Array]:
         logits = forward(task, parameters, images[:VALIDATION], None)
         return mean_loss(logits, labels[:VALIDATION]), (
             logits.argmax(1) == labels[:VALIDATION]
@@ -92,7 +93,20 @@ def train(task: Task, gate: Gate) -> None:
 
     parameters = initial(task)
     zeros = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]
-    state = (parameters, *zeros, jnp.zeros(()), jax.random.key(1))
+    rate = 0.01 if task.optimizer == "sgd" else 0.001
+    states = [
+        (
+            parameters,
+            *zeros,
+            jnp.zeros(()),
+            jax.random.key(1),
+            jnp.asarray(rate * (1 + 0.01 * trial)),
+        )
+        for trial in range(trials)
+    ]
+    state = (
+        jax.tree.map(lambda *of_trials: jnp.stack(of_trials), *states) if trials > 1 else states[0]
+    )
     generator = np.random.default_rng(1)
     while True:
         gate()
@@ -101,5 +115,5 @@ def train(task: Task, gate: Gate) -> None:
         state, losses = epoch(state, jnp.asarray(order[:complete].reshape(-1, BATCH_SIZE)))
         if complete < len(order):
             state, _ = last(state, jnp.asarray(order[complete:]))
-        losses.mean().item()
-        [value.item() for value in validate(state[0])]
+        np.asarray(losses.mean(0))
+        [np.asarray(value) for value in validate(state)]

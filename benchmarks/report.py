@@ -25,7 +25,8 @@ def write_report(folder: Path) -> None:
     parts = [INTRODUCTION.format(size=PRODUCT_SIZE)]
     for file in sorted((folder / "raw").glob("*.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
-        parts.append(sweeps_section(result) if "sweeps" in result else section(result))
+        kind = next((name for name in SECTIONS if name in result), "task")
+        parts.append(SECTIONS[kind](result))
     (folder / "RESULTS.md").write_text("\n".join(parts))
 
 
@@ -104,6 +105,31 @@ def sweeps_section(result: dict[str, Any]) -> str:
         ),
     ]
     return "\n".join([*lines, ""])
+
+
+def checks_section(result: dict[str, Any]) -> str:
+    """Return the section of `python -m benchmarks.gpu` on one device."""
+    words = {True: "passed", False: "FAILED", None: ""}
+    lines = [
+        "## Checks of a device",
+        "",
+        f"{result['hardware']}; {result['date']}, commit {(result['git'] or '')[:12]}.",
+        "",
+        f"`{result['command']}`",
+        "",
+        "| check | | seconds | |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {check['name']} | {words[check['passed']]} | {check['seconds']:.1f} | "
+            f"{check['says']} |"
+            for check in result["checks"]
+        ),
+    ]
+    return "\n".join([*lines, ""])
+
+
+SECTIONS = {"sweeps": sweeps_section, "checks": checks_section, "task": section}
+"""By what a raw result has."""
 
 
 def paired(seconds: list[float], others: list[float]) -> float:

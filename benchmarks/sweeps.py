@@ -1,5 +1,5 @@
-"""Times whole sweeps, as commands: `python -m benchmarks.sweeps` (10 minutes, with `DATA_ROOT` on
-the datasets).
+"""Times whole sweeps, as commands: `python -m benchmarks.sweeps` (10 minutes; without `DATA_ROOT`
+on random images).
 
 The results go to benchmarks/raw/sweeps-DEVICE.json and into RESULTS.md.
 """
@@ -43,6 +43,7 @@ SWEEPS: dict[str, Sequence[str]] = {
         "trainer.limit_train_batches=62", "dry_run=true",
     ),
 }  # fmt: skip
+RANDOM = ["data._target_=benchmarks.random_images.RandomImages", "data.val_size=5000"]
 PARTS = ("startup", "data", "training", "validation", "logging", "checkpoints", "test")
 
 
@@ -50,21 +51,14 @@ def measure(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
     """Run a sweep of mlp300 on Fashion-MNIST; return seconds of the command and of its parts, and
     its peak memory.
     """
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "-m",
-        "model=mlp300",
-        "data=fashion",
-        "sweep=s",
-        *overrides,
-    ]
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(overrides), cwd=folder, env=environment(), stdout=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     if status:
-        raise SystemExit(f"{' '.join(command)} failed")
+        raise RuntimeError(f"{' '.join(command(overrides))} failed")
     read = (Result.read(path.parent) for path in folder.glob("outputs/sweeps/s/*/result.json"))
     results = [result for result in read if result is not None]
     results.sort(
@@ -84,8 +78,23 @@ def measure(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
     }
 
 
+def command(overrides: Sequence[str]) -> list[str]:
+    """Return a sweep of mlp300, on Fashion-MNIST or random images."""
+    there = ["data=fashion"] if "DATA_ROOT" in os.environ else RANDOM
+    return [
+        sys.executable, str(ROOT / "train.py"), "-m", "model=mlp300", *there, "sweep=s", *overrides
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Return that of a command in another folder: where the data and this package are."""
+    changed = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    if "DATA_ROOT" in os.environ:
+        changed["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
+    return {**os.environ, **changed}
+
+
 def main() -> None:
-    os.environ["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
     sweeps, before = {}, others()
     for name, overrides in SWEEPS.items():
         with TemporaryDirectory() as folder:

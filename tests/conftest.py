@@ -1,17 +1,19 @@
 """Commands run in this process, small datasets, and trials that take a second."""
 
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # two workers with two threads each on two cores would wait for each other
 )
+if "gpu" not in sys.argv:  # `-m gpu`: all other tests are of the CPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import gzip
 import hashlib
 import runpy
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path

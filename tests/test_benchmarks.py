@@ -23,6 +23,26 @@ def test_ratios_pair_the_epochs_of_a_round() -> None:
 
 
 @pytest.mark.commands
+def test_a_device_is_checked(tmp_path: Path) -> None:
+    checks = [
+        "environment",
+        "replayed is called",
+        "twice the same",
+        "alone is in a stack",
+        "resumed is whole",
+        "out of memory",
+    ]
+    options = ("--device", "cpu", "--output", str(tmp_path), "--only", *checks)
+    command = [sys.executable, "-m", "benchmarks.gpu", *options]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = json.loads((tmp_path / "raw/gpu-cpu.json").read_text())
+    assert [check["name"] for check in result["checks"]] == checks
+    assert [check["passed"] for check in result["checks"]] == [True] * 5 + [None]
+    assert "| out of memory |  |" in (tmp_path / "RESULTS.md").read_text()
+
+
+@pytest.mark.commands
 def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> None:
     options = (
         "--task",
