@@ -22,6 +22,9 @@ class DeviceQueue(Protocol):
     def advance(self) -> None:
         """Note that a chunk has been queued, and wait while there are too many."""
 
+    def wait(self) -> None:
+        """Wait until all is done."""
+
     def fetch(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return tensors for the CPU to read at once, all that the device has in one go."""
 
@@ -38,6 +41,9 @@ class Immediate:
         self.device = device
 
     def advance(self) -> None:
+        pass
+
+    def wait(self) -> None:
         pass
 
     def fetch(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -61,9 +67,12 @@ class CudaQueue:
         if len(self._queued) > AHEAD:
             self._queued.popleft().synchronize()
 
+    def wait(self) -> None:
+        torch.cuda.synchronize(self.device)
+
     def fetch(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         fetched = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # pinned memory
-        torch.cuda.current_stream(self.device).synchronize()
+        self.wait()
         return fetched
 
     def send(self, tensor: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+
+from trialstack.engine import execution
 
 PARTS = ("startup", "data", "training", "validation", "logging", "checkpoints", "test")
 
@@ -59,8 +60,8 @@ class Timing(Callback):
         """End a part at a point between epochs, where waiting for a GPU delays nothing."""
         if trainer.sanity_checking:
             return
-        if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize(trainer.strategy.root_device)
+        device = trainer.strategy.root_device
+        execution.on(device).queue(device).wait()
         now = time.perf_counter()
         self.seconds[part] += now - self._since
         self._since = now

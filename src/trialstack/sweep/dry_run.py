@@ -19,6 +19,7 @@ from trialstack.core.schema import TrialConfig
 from trialstack.core.sizes import epoch_steps
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine import execution
 from trialstack.engine.capacity import trial_bytes, trials_that_fit
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier, hyperparameters
@@ -168,7 +169,8 @@ def _stacked(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: T
     index_nKB = index_1KB if len(set(seeds)) == 1 else index_1KB.repeat(len(some), 1, 1)
     _, steps, batch_size = index_1KB.shape
     stack.begin_epoch(np.zeros((steps, len(some))), first=0, epoch=0, batch_size=batch_size)
-    return _timed(lambda: stack.train_chunk(index_nKB, start=0)) / len(some)
+    seconds = _timed(lambda: stack.train_chunk(index_nKB, start=0), index_1KB.device)
+    return seconds / len(some)
 
 
 def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Tensor) -> float:
@@ -185,7 +187,7 @@ def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Ten
             cross_entropy(classifier(images[index]), labels[index]).backward()
             optimizer.step()
 
-    return _timed(steps)
+    return _timed(steps, index_1KB.device)
 
 
 def _classifier(config: TrialConfig, data: ImageDataModule) -> Classifier:
@@ -193,17 +195,15 @@ def _classifier(config: TrialConfig, data: ImageDataModule) -> Classifier:
     return Classifier(**hyperparameters(config, data.spec))
 
 
-def _timed(steps: Callable[[], None]) -> float:
+def _timed(steps: Callable[[], None], device: torch.device) -> float:
     """Seconds of a call, the fastest of three, for other processes may hold up any; two before them
     warm up, of which the second captures what a GPU replays.
     """
-    seconds = []
+    queue, seconds = execution.on(device).queue(device), []
     for _ in range(5):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        queue.wait()
         began = time.perf_counter()
         steps()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        queue.wait()
         seconds.append(time.perf_counter() - began)
     return min(seconds[2:])
