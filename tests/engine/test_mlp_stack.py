@@ -212,6 +212,7 @@ def test_a_trial_that_diverges_changes_no_bit_of_the_others(bad: float) -> None:
             assert torch.equal(value, expected)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_a_replayed_graph_does_what_the_cpu_does() -> None:
     def trained(device: str) -> Stack:

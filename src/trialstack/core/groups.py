@@ -320,6 +320,11 @@ class TrainerConfig(Group):
     default_root_dir: Any = key(default=None, in_stack=True)
 
     @property
+    def epochs(self) -> int:
+        """That are trained."""
+        return 1 if self.fast_dev_run else self.max_epochs
+
+    @property
     def batches_of_epoch(self) -> int | float:
         """What limits an epoch's minibatches: a number or a part of them."""
         return int(self.fast_dev_run) or self.limit_train_batches

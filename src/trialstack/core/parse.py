@@ -28,6 +28,7 @@ from trialstack.core.groups import (
     OptimizerConfig,
     TrainerConfig,
 )
+from trialstack.core.halving import HalvingConfig
 from trialstack.core.rule import FLOAT32
 from trialstack.core.schedule import Schedule, WarmedUp
 from trialstack.core.schedules import SCHEDULES
@@ -139,6 +140,7 @@ def parse(values: Mapping[str, Any]) -> TrialConfig:
         schedule=_schedule(values["schedule"]),
         engine=_engine(values["engine"]),
         trainer=TrainerConfig.parse(values["trainer"], "trainer."),
+        halving=_halving(values["halving"]),
         logger=_loggers(values["logger"]),
         callbacks=_callbacks(values["callbacks"]),
     )
@@ -146,6 +148,7 @@ def parse(values: Mapping[str, Any]) -> TrialConfig:
     _check_rates(config)
     _check_validation(config)
     _check_trainer(config.trainer)
+    _check_rungs(config)
     _check_sizes(config)
     _check_network(config)
     return config
@@ -204,6 +207,13 @@ def _schedule(values: Mapping[str, Any]) -> Schedule:
 def _engine(values: Mapping[str, Any]) -> EngineConfig:
     check_read(values, EngineConfig.known(), "engine.")
     return EngineConfig.parse(values, "engine.")
+
+
+def _halving(values: Mapping[str, Any]) -> HalvingConfig:
+    halving = HalvingConfig.parse(values, "halving.")
+    names = HalvingConfig.known() if halving.name == "successive" else ["name"]
+    check_read(values, names, "halving.", f"halving={halving.name} does not read")
+    return halving
 
 
 def _loggers(values: Mapping[str, Any]) -> dict[str, Component]:
@@ -297,6 +307,17 @@ def _check_trainer(trainer: TrainerConfig) -> None:
         raise UserError(
             f"trainer.min_epochs <= {trainer.max_epochs} must hold (trainer.max_epochs), got "
             f"{trainer.min_epochs}; leave it out"
+        )
+
+
+def _check_rungs(config: TrialConfig) -> None:
+    """At a rung there must be an objective."""
+    rungs = config.halving.rungs_before(config.trainer.max_epochs)
+    every = config.trainer.check_val_every_n_epoch
+    if rungs and config.objective.startswith("val/") and every > rungs[0]:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch <= {rungs[0]} must hold (the first rung of halving) "
+            f"for objective={config.objective}, got {every}; try halving.min_epochs={every}"
         )
 
 

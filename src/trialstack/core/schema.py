@@ -14,6 +14,7 @@ from trialstack.core.groups import (
     OptimizerConfig,
     TrainerConfig,
 )
+from trialstack.core.halving import HalvingConfig
 from trialstack.core.key import Group, Key, key
 from trialstack.core.objective import OBJECTIVES
 from trialstack.core.rule import Rule, flag, one_of, whole
@@ -73,6 +74,7 @@ class TrialConfig(Group):
     engine: EngineConfig = key(option="auto")
     trainer: TrainerConfig = key(option="auto")
     logger: Mapping[str, Component] = key(option="none", varies=True, learned=False)
+    halving: HalvingConfig = key(option="none", varies=True, learned=False)
     callbacks: Mapping[str, Component] = key(option="none", inner={"progress": Key(learned=False)})
 
     @property
@@ -102,6 +104,7 @@ def _by_dotted_name() -> dict[str, Key]:
         "schedule": tuple(SCHEDULES.values()),
         "engine": (EngineConfig,),
         "trainer": (TrainerConfig,),
+        "halving": (HalvingConfig,),
     }
     return (
         TrialConfig.known()

@@ -39,6 +39,9 @@ class Classifier(LightningModule):
         optimizer: `_target_` (a torch.optim.Optimizer) and its arguments.
         schedule: a `schedule` group.
         seed: of initial weights and dropout.
+
+    Attributes:
+        epochs: that the schedule is laid out for, if not those of the Trainer.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Classifier(LightningModule):
                 "model", model, nn.Module, image_shape=self.spec.shape, num_classes=num_classes
             )
         self.example_input_array = torch.zeros(1, *self.spec.shape)
+        self.epochs: int | None = None
         self._lr: float | None = None
         self.trial_metrics: list[dict[str, float]] = [{}]
         self.diverged: dict[int, int] = {}
@@ -181,9 +185,11 @@ class Classifier(LightningModule):
         )
         steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
         assert epochs is not None
-        base = float(optimizer.param_groups[0]["lr"])
+        base, all_steps = float(optimizer.param_groups[0]["lr"]), steps
+        if self.epochs is not None:
+            all_steps = steps * self.epochs // epochs
         rates_K = self.schedule.rates(
-            np.arange(steps, dtype=np.float64), base, Length(steps, steps / epochs)
+            np.arange(steps, dtype=np.float64), base, Length(all_steps, steps / epochs)
         ).tolist()
         for group in optimizer.param_groups:
             group["initial_lr"] = 1.0  # LambdaLR multiplies it by what follows

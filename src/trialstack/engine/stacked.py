@@ -59,6 +59,7 @@ class StackedClassifier(LightningModule):
         samples: for training, on the device.
         chunks: of the minibatches.
         objective: what the best trial is best at.
+        epochs: that schedules are laid out for, though the Trainer's may be fewer.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class StackedClassifier(LightningModule):
         samples: Samples,
         chunks: ShuffledChunks,
         objective: str,
+        epochs: int,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -86,6 +88,7 @@ class StackedClassifier(LightningModule):
         self.samples = samples
         self.chunks = chunks
         self.objective = objective
+        self.epochs = epochs
         self.parts: list[Part] = []
         self.trial_metrics: list[dict[str, float]] = [{} for _ in classifiers]
         self.queue = execution.on(samples.labels.device).queue(samples.labels.device)
@@ -175,7 +178,7 @@ class StackedClassifier(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         steps, first = self.chunks.steps, self.global_step
-        total = steps * (self.trainer.max_epochs or 0)
+        total = steps * self.epochs
         numbers_K = np.arange(first, first + steps, dtype=np.float64)
         for part in self.parts:
             rates_SK = [

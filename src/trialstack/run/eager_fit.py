@@ -18,6 +18,7 @@ class EagerFit(Fit):
         return 1
 
     def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> Classifier:
+        classifiers[0].epochs = self.config.trainer.epochs
         return classifiers[0]
 
     def loaders(

@@ -146,7 +146,8 @@ class Fit(ABC):
 
     def trainer(self, **own: Any) -> Trainer:
         """Return a Trainer of the config's settings, and some of our own."""
-        return build_trainer(self.config.trainer, self.runs[0].folder, **own)
+        epochs = self.runs[0].state.until
+        return build_trainer(self.config.trainer, self.runs[0].folder, max_epochs=epochs, **own)
 
     def best_classifier(self, index: int, like: Classifier) -> Classifier | None:
         """Return a run's best classifier, None if it has none.
@@ -340,6 +341,8 @@ class Fit(ABC):
             run.record(
                 status=Status.COMPLETED, reason=f"stopped after epoch {epochs}: {state.ended}"
             )
+        elif state.until < state.max_epochs:
+            run.record(status=Status.STOPPED, reason=f"at a rung (epoch {state.until})")
         else:
             run.record(status=Status.COMPLETED)
 
@@ -372,7 +375,7 @@ class Fit(ABC):
                 run.state.history.write()
         report.show_end(run.result)
         best, test = self.best_classifier(index, first), None
-        if best is not None and run.config.test:
+        if best is not None and run.config.test and run.result.status != Status.STOPPED:
             with self.timing.measure("test"):
                 test = evaluate(best, data.test_samples)
             run.record(metrics=test.metrics)

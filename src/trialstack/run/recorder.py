@@ -62,7 +62,7 @@ class Recorder(Checkpoint):
             last = [state.history.rows[-1] for state in self.states if state.history.rows]
             of_epoch = [row for row in last if row["epoch"] == trainer.current_epoch + 1]
             if trainer.is_global_zero and of_epoch:
-                log.info(line(of_epoch, trainer.max_epochs or 0))
+                log.info(line(of_epoch, self.states[0].max_epochs))
 
     @property
     def state_key(self) -> str:

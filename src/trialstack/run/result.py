@@ -26,6 +26,7 @@ class Result:
     Attributes:
         status: how it ended.
         reason: why it is not completed, or ended early.
+        rung: number of the rung at which it was stopped, from 1.
         objective: the best epoch's value of the trial's objective.
         metrics: `train/*` and `val/*` of the best epoch, `test/*` of best.ckpt.
         best_epoch: counted from 1.
@@ -47,6 +48,7 @@ class Result:
 
     status: Status = Status.FAILED
     reason: str | None = None
+    rung: int | None = None
     objective: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None

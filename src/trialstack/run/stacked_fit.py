@@ -105,7 +105,13 @@ class StackedFit(Fit):
             steps_per_execution=self.config.engine.steps_per_execution,
             device=data.train_samples.labels.device,
         )
-        module = StackedClassifier(classifiers, data.train_samples, chunks, self.config.objective)
+        module = StackedClassifier(
+            classifiers,
+            data.train_samples,
+            chunks,
+            self.config.objective,
+            self.config.trainer.epochs,
+        )
         if self.stack is None:
             module.resumed = [
                 state.checkpoint for state in self.states if state.checkpoint is not None

@@ -20,6 +20,7 @@ class State:
         callbacks: of its config.
 
     Attributes:
+        until: the last epoch that is asked for, before `max_epochs` at a rung.
         history: of its epochs.
         best: its best epoch.
         ended: why the training ended before its last epoch, None if it did not.
@@ -33,6 +34,7 @@ class State:
     def __init__(self, trial: Trial, callbacks: Sequence[Callback]) -> None:
         self.folder = trial.folder
         self.max_epochs = trial.config.trainer.max_epochs
+        self.until = trial.until or self.max_epochs
         self.history = History(trial.folder)
         self.best = BestEpoch(trial.folder, trial.config.objective)
         self.ended: str | None = None
@@ -65,7 +67,7 @@ class State:
             if callback.state_key in kept:
                 callback.load_state_dict(kept[callback.state_key])
         self.earlier = self.history.spent
-        if self.epochs > self.max_epochs:
+        if self.epochs > self.until:
             raise UserError(
                 f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has "
                 f"finished), got {self.max_epochs}"
@@ -86,7 +88,7 @@ class State:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the checkpoint is of the last epoch: the run was killed before it had its
-        result.
+        """Whether the checkpoint is of the last epoch that is asked for: the run was killed before
+        it had its result.
         """
-        return self.ended is not None or self.epochs == self.max_epochs
+        return self.ended is not None or self.epochs == self.until

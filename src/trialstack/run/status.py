@@ -7,6 +7,7 @@ class Status(StrEnum):
     """In `result.json`, by these words."""
 
     COMPLETED = "completed"
+    STOPPED = "stopped"
     DIVERGED = "diverged"
     INTERRUPTED = "interrupted"
     FAILED = "failed"

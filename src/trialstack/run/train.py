@@ -95,7 +95,11 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
             len(together) == stack.size
             and len(plan([other.config for other in together.values()])) == 1
         )
-        if whole or stack.last:
+        trained = stack.last and all(
+            stack.checkpoints[position]["epoch"] + 1 >= other.state.until
+            for position, other in together.items()
+        )
+        if whole or trained:
             for position, other in together.items():
                 other.state.go_on(stack.checkpoints[position], stack, position)
         else:

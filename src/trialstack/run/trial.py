@@ -40,6 +40,7 @@ class Trial:
         changes: what the config has other than the defaults, as overrides; None where only
             `overrides` are known.
         resume: go on from `checkpoints/last.ckpt`, if it is there.
+        until: the epoch (from 1) after which the training is stopped for now; None for its end.
         began: reading of `time.perf_counter` from which the trial's start-up counts.
         logged: has what concerns this trial alone go to its log, while several train.
     """
@@ -48,6 +49,7 @@ class Trial:
     folder: Path
     overrides: tuple[str, ...] = ()
     resume: bool = False
+    until: int | None = None
     began: float = field(default_factory=time.perf_counter)
     logged: Callable[[], AbstractContextManager[None]] = nullcontext
     changes: tuple[str, ...] | None = None
@@ -111,7 +113,9 @@ def composed_trial(config: DictConfig) -> Trial:
     if hydra.mode == RunMode.MULTIRUN:
         check_in_sweep(checked)
     changes = _changes(checked) if hydra.mode == RunMode.RUN else None
-    return Trial(checked, folder, overrides, config.resume is not None, began, changes=changes)
+    return Trial(
+        checked, folder, overrides, config.resume is not None, began=began, changes=changes
+    )
 
 
 def _changes(config: TrialConfig) -> tuple[str, ...] | None:

@@ -38,13 +38,16 @@ TRIALS = 8
 """Trials that are timed together, at most."""
 
 
-def plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
+def plan_table(
+    configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]], share: float
+) -> str:
     """Return the stacks of these trials as a table, with times from a few measured steps; nothing
     is written.
 
     Args:
         configs: of the trials.
         labels: of each trial, the values of the keys that vary in the sweep.
+        share: of their epochs that will be trained.
 
     Raises:
         UserError: a config is at fault, or the data is missing.
@@ -53,12 +56,14 @@ def plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any
     with waiting_by_load(LOAD) as cores:
         torch.set_num_threads(cores.free)  # as stacks mostly do
         try:
-            return _plan_table(configs, labels)
+            return _plan_table(configs, labels, share)
         finally:
             torch.set_num_threads(cores.threads)
 
 
-def _plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]]) -> str:
+def _plan_table(
+    configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]], share: float
+) -> str:
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
     for stack in _alike(plan(configs)):
@@ -70,9 +75,8 @@ def _plan_table(configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, An
             if one_by_one
             else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
         )
-        seconds = len(members) * _seconds(
-            of_stack[:1] if one_by_one else of_stack, data, stack.eager
-        )
+        of_trial = _seconds(of_stack[:1] if one_by_one else of_stack, data, stack.eager)
+        seconds = share * len(members) * of_trial
         gib = size * trial_bytes(of_stack, data)[data.train_samples.labels.device] / 2**30
         total, largest = total + seconds, max(largest, gib)
         engine = (

@@ -36,6 +36,7 @@ class Job:
         task_function: that would run it.
 
     Attributes:
+        is_open: between `open` and `close`.
         folder: where it writes: what `hydra.sweep.dir` and `hydra.sweep.subdir` say, until it is
             changed.
     """
@@ -46,6 +47,7 @@ class Job:
         self.config = config
         self.context = context
         self.task_function = task_function
+        self.is_open = False
         config.hydra.runtime.output_dir = ""
         with self.active():
             self.folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
@@ -109,6 +111,7 @@ class Job:
 
     def open(self) -> None:
         """Make the folder, write `.hydra/`, begin the job's log and tell Hydra's callbacks."""
+        self.is_open = True
         hydra = self.config.hydra
         hydra.runtime.output_dir = os.path.abspath(self.folder)
         OmegaConf.set_readonly(hydra, True)
@@ -149,6 +152,7 @@ class Job:
         Args:
             outcome: what the task function gave, or the exception that it raised.
         """
+        self.is_open = False
         returned = self.returned(outcome)
         with self.logging(), self.active():
             self.context.callbacks.on_job_end(config=self.config, job_return=returned)

@@ -65,6 +65,11 @@ class Indexed:
     def key(self) -> str:
         return json.dumps(self.content, sort_keys=True)
 
+    @property
+    def row(self) -> str:
+        """The key of trials that differ in their seed alone."""
+        return json.dumps(self.content | {"seed": None}, sort_keys=True)
+
 
 class SweepIndex:
     """The trials of a sweep.

@@ -39,6 +39,8 @@ class Entry:
         test: accuracy on the test set.
         seconds: its share of its stack's time.
         reason: why it is not completed, or ended early.
+        epochs: that were trained.
+        rung: number of the rung at which it was stopped.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Entry:
     test: float | None = None
     seconds: float | None = None
     reason: str | None = None
+    epochs: int | None = None
+    rung: int | None = None
 
     @classmethod
     def read(cls, folder: Path, name: str, trial: Indexed, objective: str) -> "Entry":
@@ -72,6 +76,8 @@ class Entry:
             result.metrics.get("test/acc"),
             share,
             result.reason,
+            result.epochs,
+            result.rung,
         )
 
 
@@ -105,6 +111,15 @@ class Row:
             if len(counts) == 1
             else ", ".join(f"{n} {name}" for name, n in counts.most_common())
         )
+
+    @property
+    def epochs(self) -> int | None:
+        """That its trials were trained at most."""
+        return max((entry.epochs for entry in self.entries if entry.epochs), default=None)
+
+    @property
+    def rung(self) -> int | None:
+        return max((entry.rung for entry in self.entries if entry.rung), default=None)
 
     @property
     def test(self) -> float | None:
@@ -179,7 +194,8 @@ class Leaderboard:
         return table
 
     def _columns(self) -> list[tuple[str, Any]]:
-        right = [*self.keys, self.objective, "n", "test/acc", "s/trial"]
+        epochs = ["epochs"] if self.is_halved else []
+        right = [*self.keys, self.objective, "n", *epochs, "test/acc", "s/trial"]
         return [
             ("", "right"),
             *((name, "right") for name in right),
@@ -187,15 +203,21 @@ class Leaderboard:
             ("trials", "left"),
         ]
 
+    @property
+    def is_halved(self) -> bool:
+        """Whether rows were stopped at rungs."""
+        return any(row.rung for row in self.rows)
+
     def _cells(self, rank: int, row: Row) -> list[str]:
         return [
             str(rank),
             *map(shown, row.values.values()),
             _score(row),
             str(row.count),
+            *([shown(row.epochs or 0)] if self.is_halved else []),
             "" if row.test is None else rounded(row.test),
             "" if row.seconds is None else f"{row.seconds:.2f}",
-            row.status,
+            row.status + (f" (rung {row.rung})" if row.rung else ""),
             " ".join(entry.name for entry in row.entries[:5])
             + (" ..." if len(row.entries) > 5 else ""),
         ]
@@ -207,11 +229,12 @@ class Leaderboard:
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
-            last = ["n", "test/acc", "seconds", "status", "trials"]
+            last = ["n", "epochs", "rung", "test/acc", "seconds", "status", "trials"]
             writer.writerow(["rank", *self.keys, self.objective, "ci95", *last])
             for rank, row in enumerate(self.rows, 1):
                 names = " ".join(entry.name for entry in row.entries)
-                numbers = (row.mean, row.interval, row.count, row.test, row.seconds)
+                scores = (row.mean, row.interval, row.count)
+                numbers = (*scores, row.epochs, row.rung, row.test, row.seconds)
                 writer.writerow(
                     [rank, *map(shown, row.values.values()), *numbers, row.status, names]
                 )

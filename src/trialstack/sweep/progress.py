@@ -23,6 +23,10 @@ class SweepBar(Callback):
     """One bar for all stacks: trials done, the epoch that runs, samples a second over all trials,
     best so far.
 
+    Attributes:
+        done: trials that have ended.
+        rung: what is said of the rung that trials are trained to.
+
     Args:
         name: of the sweep.
         trials: how many will be trained.
@@ -34,8 +38,10 @@ class SweepBar(Callback):
         self.trials = trials
         self.objective = objective
         self.best: float | None = None
-        self._done = 0
+        self.done = 0
+        self.rung = ""
         self._finished = 0
+        self._first = 0
         self._samples = 0
         self._began = self._said = time.perf_counter()
         self._bar = tqdm(
@@ -56,14 +62,17 @@ class SweepBar(Callback):
         """Have messages stand above the bar, not in it."""
         return logging_redirect_tqdm() if self.shown else nullcontext()
 
-    def move_to(self, trials: int, trial_epochs: int) -> None:
-        """Count so many trials as done, however their training ended."""
-        self._done, self._finished = trials, trial_epochs
+    def advance(self, trial_epochs: int) -> None:
+        """Count so many epochs of trials as done, however their training ended."""
+        self._finished += trial_epochs
         self._move(self._finished, "")
         self._bar.refresh()
 
     def close(self) -> None:
         self._bar.close()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._first = trainer.current_epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,7 +81,7 @@ class SweepBar(Callback):
         trials = len(pl_module.trial_metrics)
         self._samples += trials * pl_module.samples_in(batch)
         part = (batch_idx + 1) / int(trainer.num_training_batches)
-        epochs = trainer.current_epoch + part
+        epochs = trainer.current_epoch - self._first + part
         self._move(
             self._finished + trials * epochs,
             f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
@@ -88,11 +97,6 @@ class SweepBar(Callback):
             self._said = now
             log.info(self._text(f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"))
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainsTrials)
-        trials = len(pl_module.trial_metrics)
-        self.move_to(self._done + trials, self._finished + trials * (trainer.max_epochs or 0))
-
     def _move(self, trial_epochs: float, epoch: str) -> None:
         self._bar.set_postfix_str(self._text(epoch), refresh=False)
         self._bar.update(trial_epochs - self._bar.n)
@@ -100,4 +104,4 @@ class SweepBar(Callback):
     def _text(self, epoch: str) -> str:
         rate = tqdm.format_sizeof(self._samples / (time.perf_counter() - self._began))
         best = "" if self.best is None else f", best {self.objective} {self.best:.4f}"
-        return f"{self._done}/{self.trials} trials{epoch}, {rate} samples/s{best}"
+        return f"{self.done}/{self.trials} trials{self.rung}{epoch}, {rate} samples/s{best}"

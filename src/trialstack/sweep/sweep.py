@@ -1,5 +1,6 @@
 """A sweep: Hydra's jobs as trials, each in a folder, trained stack by stack, and what came out."""
 
+import json
 import logging
 import math
 import os
@@ -9,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,51 +28,19 @@ from trialstack.core.errors import (
     reason,
 )
 from trialstack.core.hydra_internals import JobReturn, JobStatus, outcome
+from trialstack.core.key import Group
 from trialstack.core.parse import check_folder, parse
 from trialstack.core.schema import TrialConfig
 from trialstack.run.folder import discard, locked, refuse_links
 from trialstack.run.result import Result
 from trialstack.run.status import Status
 from trialstack.run.trial import Trial, check_in_sweep
+from trialstack.sweep.halving import Halving, Phase
 from trialstack.sweep.hydra_job import Job
 from trialstack.sweep.index import FILES, Indexed, SweepIndex, varying
+from trialstack.sweep.member import Member
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Member:
-    """A job as a trial of the sweep.
-
-    Attributes:
-        job: Hydra's.
-        config: of the job; paths into its folder are not its own yet.
-        before: how the trial ended in an earlier command; None for a new one.
-        returned: once it has ended.
-        same_as: the job before it that has the same config, and trains for both.
-    """
-
-    job: Job
-    config: TrialConfig
-    before: Status | None = None
-    returned: JobReturn | None = None
-    same_as: "Member | None" = None
-
-    @property
-    def kept(self) -> bool:
-        if self.before is None or not self.before.is_final:
-            return False
-        return self.before != Status.DIVERGED or self.config.retry != Status.DIVERGED
-
-    @property
-    def failed(self) -> bool:
-        return self.returned is not None and self.returned.status == JobStatus.FAILED
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it was stopped after an epoch."""
-        there = (self.job.folder / file for file in (layout.LAST, layout.STACK))
-        return self.before == Status.INTERRUPTED and any(file.exists() for file in there)
 
 
 def sweep(
@@ -102,8 +71,8 @@ def sweep(
         parsed = parse(job.values())
         check_in_sweep(parsed)
         members.append(Member(job, parsed))
-    for key in ("sweep", "objective"):
-        chosen = dict.fromkeys(str(getattr(member.config, key)) for member in members)
+    for key in ("sweep", "objective", "halving"):
+        chosen = dict.fromkeys(_shown(member.config, key) for member in members)
         if len(chosen) > 1:
             raise UserError(
                 f"{key} must be the same in all trials, got {', '.join(chosen)}; sweep once for "
@@ -170,21 +139,45 @@ class Sweep:
             result = Result.read(member.job.folder)
             if name in before and member.job.folder.exists():
                 member.before = result.status if result is not None else Status.INTERRUPTED
+            if member.before == Status.STOPPED and member.goes_on and result is not None:
+                member.trained = result.epochs
             if member.kept and result is not None:
                 member.returned = member.job.returned(_objective(result))
+        self.own = [member for member, _ in own]
         self.left = [member for member, _ in own if not member.kept]
         self.trials = [trial for member, trial in own if not member.kept]
+        rows: dict[str, list[Member]] = {}
+        for member, trial in own:
+            rows.setdefault(trial.row, []).append(member)
+        self.halving = Halving(members[0].config.halving, list(rows.values()), self.index.objective)
+        self.phase = self.halving.phase()
 
     def plan_text(self) -> str:
         """Return what `train` would do."""
         from trialstack.sweep.dry_run import plan_table  # torch, from here on
 
-        if not self.left:
+        if self.phase is None:
             return self._announcement()
         keys = varying(self.trials)
         labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
-        plan = plan_table([member.config for member in self.left], labels)
-        return f"{self._announcement()}\n\n{plan}"
+        planned, all_epochs = self._planned(), sum(member.epochs for member in self.left)
+        plan = plan_table(
+            [member.config for member in self.left], labels, sum(planned) / all_epochs
+        )
+        return "\n\n".join([self._announcement(), plan, *self._halving_text()])
+
+    def _planned(self) -> list[int]:
+        """Epochs of all trials, by phase."""
+        return [epochs for _, _, epochs in self.halving.planned(self.phase)]
+
+    def _halving_text(self) -> list[str]:
+        if not self.halving.rungs:
+            return []
+        parts = self.halving.planned(self.phase)
+        counts = ", ".join(f"{_trials(trials)} to epoch {until}" for until, trials, _ in parts)
+        full = sum(member.epochs for member in self.own)
+        epochs = sum(epochs for *_, epochs in parts)
+        return [f"halving: {counts}: {epochs:,} epochs of trials in place of {full:,}"]
 
     def train(self) -> list[JobReturn]:
         """Train what is left, stack by stack, and show and write what came out."""
@@ -196,11 +189,12 @@ class Sweep:
         remove_parts(self.folder, FILES)
         log.info(self._announcement())
         try:
-            if self.left:
+            if self.phase is not None:
                 import trialstack.run.train  # noqa: F401  # torch: interrupted meanwhile, there is nothing to report
             try:
-                if self.left:
-                    self._train_stacks()
+                if self.phase is not None:
+                    self._train_phases()
+                self._stop()
                 self._tidy()
             finally:
                 self._report()
@@ -208,6 +202,9 @@ class Sweep:
             raise Interrupted(f"`{self._command()}` continues") from None
         except CannotWrite as error:
             raise CannotWrite(error.what, f"`{self._command()}`") from error
+        for member in self.own:
+            if member.returned is None:
+                self._close(member, Result.read(member.job.folder) or Result())
         for member in self.members:
             if member.same_as is not None and member.same_as.returned is not None:
                 member.returned = member.job.returned(outcome(member.same_as.returned))
@@ -223,57 +220,87 @@ class Sweep:
             return "the same as another"
         if member.kept:
             return f"kept ({member.before})"
+        waiting = [] if self.phase is None else self.phase.waiting
+        if not any(member is other for other in waiting):
+            return str(member.before)
         if member.goes_on:
             return "going on from their last checkpoint"
         return "new" if member.before is None else f"trained anew ({member.before})"
 
-    def _train_stacks(self) -> None:
+    def _train_phases(self) -> None:
+        """Train all that is left: to the first rung, those that are kept there to the next one, and
+        so on to the end.
+        """
         from trialstack.data.cache import Datasets  # torch, from here on
+        from trialstack.sweep.progress import SweepBar
+
+        bar = SweepBar(self.folder.name, len(self.left), sum(self._planned()), self.index.objective)
+        datasets = Datasets()
+        try:
+            with bar.below_messages():
+                while self.phase is not None:
+                    rungs, number = len(self.halving.rungs), self.phase.number
+                    bar.rung = f", rung {number} of {rungs}" if number <= rungs else ""
+                    self._train_stacks(self.phase, bar, datasets)
+                    self.phase = self.halving.phase()
+                    bar.done = self._ended()
+        finally:
+            bar.close()
+
+    def _ended(self) -> int:
+        """How many trials have ended, or were stopped."""
+        stopped = {id(member) for row, *_ in self.halving.stopped for member in row}
+        return sum(member.returned is not None or id(member) in stopped for member in self.left)
+
+    def _train_stacks(self, phase: Phase, bar: Any, datasets: Any) -> None:
         from trialstack.engine.capacity import most_in_stack
         from trialstack.engine.memory import release_memory
         from trialstack.run.grouping import divided, plan
-        from trialstack.sweep.progress import SweepBar
 
+        waiting = phase.waiting
         planned = plan(
-            [member.config for member in self.left], [member.job.apart for member in self.left]
+            [member.config for member in waiting], [member.job.apart for member in waiting]
         )
         stacks = []
         for stack in planned:
-            limit = most_in_stack([self.left[position].config for position in stack.members])
+            limit = most_in_stack([waiting[position].config for position in stack.members])
             parts = [stack.members] if limit is None else divided(stack.members, limit)
             stacks += [stack._replace(members=part) for part in parts]
         for how, count in Counter(stack.one_by_one for stack in stacks if stack.one_by_one).items():
             log.info("%s %s", _trials(count), how)
-        trial_epochs = sum(member.config.trainer.max_epochs for member in self.left)
-        bar = SweepBar(self.folder.name, len(self.left), trial_epochs, self.index.objective)
-        datasets, done, epochs = Datasets(), 0, 0
-        try:
-            with bar.below_messages():
-                for number, stack in enumerate(stacks, 1):
-                    together = [self.left[position] for position in stack.members]
-                    began = time.perf_counter()
-                    self._train_stack(together, bar, datasets)
-                    release_memory()
-                    done += len(together)
-                    epochs += sum(member.config.trainer.max_epochs for member in together)
-                    bar.move_to(done, epochs)
-                    if not bar.shown:
-                        seconds = time.perf_counter() - began
-                        log.info(
-                            "stack %d of %d: %s, %.1f s",
-                            number,
-                            len(stacks),
-                            _trials(len(together)),
-                            seconds,
-                        )
-                    if any(
-                        member.failed and member.config.on_error == "stop" for member in together
-                    ):
-                        raise TrialsFailed(
-                            f"stopped at a trial that failed; `{self._command()}` continues"
-                        )
-        finally:
-            bar.close()
+        for number, stack in enumerate(stacks, 1):
+            together = [waiting[position] for position in stack.members]
+            began, reached = time.perf_counter(), sum(member.reached for member in together)
+            self._train_stack(together, phase.until, bar, datasets)
+            release_memory()
+            for member in together:
+                member.trained = min(phase.until, member.epochs)
+            bar.done = self._ended()
+            bar.advance(sum(member.trained for member in together) - reached)
+            if not bar.shown:
+                seconds = time.perf_counter() - began
+                log.info(
+                    "stack %d of %d%s: %s, %.1f s",
+                    number,
+                    len(stacks),
+                    bar.rung,
+                    _trials(len(together)),
+                    seconds,
+                )
+            if any(member.failed and member.config.on_error == "stop" for member in together):
+                raise TrialsFailed(f"stopped at a trial that failed; `{self._command()}` continues")
+
+    def _stop(self) -> None:
+        """Say of the trials that were stopped at a rung how far behind they were."""
+        for row, rung, epoch, text in self.halving.stopped:
+            for member in row:
+                result = Result.read(member.job.folder)
+                if (
+                    result is not None
+                    and (result.status, result.epochs) == (Status.STOPPED, epoch)
+                    and result.reason != text
+                ):
+                    replace(result, reason=text, rung=rung).write(member.job.folder)
 
     def _tidy(self) -> None:
         """Remove what a process left that was killed when its trials had their results, but were
@@ -285,7 +312,7 @@ class Sweep:
             if member.kept and os.path.lexists(member.job.folder / layout.STACK):
                 remove_if_done(member.job.folder)
 
-    def _train_stack(self, together: Sequence[Member], bar: Any, datasets: Any) -> None:
+    def _train_stack(self, together: Sequence[Member], until: int, bar: Any, datasets: Any) -> None:
         from trialstack.run.train import train
 
         for member in together:
@@ -293,9 +320,10 @@ class Sweep:
                 refuse_links(member.job.folder)
             else:
                 discard(member.job.folder)
-            member.job.open()
+            if not member.job.is_open:
+                member.job.open()
         alone = len(together) == 1
-        trials = [self._trial(member, alone) for member in together]
+        trials = [self._trial(member, until, alone) for member in together]
         first = together[0].job
         try:
             with first.logging() if alone else nullcontext(), first.active():
@@ -305,12 +333,18 @@ class Sweep:
         except Exception as error:
             results = [self._failed(member, error) for member in together]
         for member, result in zip(together, results, strict=True):
-            failed = TrialsFailed(f"{os.path.relpath(member.job.folder)} failed: {result.reason}")
-            member.returned = member.job.close(
-                failed if result.status == Status.FAILED else _objective(result)
-            )
+            member.before = result.status
+            if result.status != Status.STOPPED:
+                self._close(member, result)
 
-    def _trial(self, member: Member, alone: bool) -> Trial:
+    def _close(self, member: Member, result: Result) -> None:
+        """Give Hydra what has become of a job."""
+        failed = TrialsFailed(f"{os.path.relpath(member.job.folder)} failed: {result.reason}")
+        outcome = failed if result.status == Status.FAILED else _objective(result)
+        close = member.job.close if member.job.is_open else member.job.returned
+        member.returned = close(outcome)
+
+    def _trial(self, member: Member, until: int, alone: bool) -> Trial:
         logged = nullcontext if alone else member.job.logging
         folder = Path(os.path.abspath(member.job.folder))
         return Trial(
@@ -318,6 +352,7 @@ class Sweep:
             folder,
             tuple(member.job.overrides),
             member.goes_on,
+            until if until < member.epochs else None,
             logged=logged,
         )
 
@@ -342,6 +377,11 @@ class Sweep:
         if not any(argument.startswith("sweep=") for argument in arguments):
             arguments.append(f"sweep={self.folder.name}")
         return shlex.join(["python", os.path.relpath(sys.argv[0]), *arguments])
+
+
+def _shown(config: TrialConfig, key: str) -> str:
+    value = getattr(config, key)
+    return json.dumps(value.values) if isinstance(value, Group) else str(value)
 
 
 def _trials(count: int) -> str:
