@@ -131,8 +131,7 @@ def _values(override: Override) -> list[Any]:
     if not override.is_discrete_sweep():
         raise UserError(
             f"{override.input_line} is an interval, which has no list of values; use choice(...) "
-            "or range(...), or search in it with hydra/sweeper=optuna, of the plugin "
-            "hydra-optuna-sweeper"
+            "or range(...), or search in it with hydra/sweeper=optuna"
         )
     values = list(override.sweep_string_iterator())
     if not values:

@@ -55,8 +55,7 @@ class TestIntegration(IntegrationTestSuite):
             "optimizer.lr=interval(0.01,0.1)",
             "optimizer.lr=interval(0.01,0.1) is an interval, which has no list of values; use "
             "choice(...) or "
-            "range(...), or search in it with hydra/sweeper=optuna, of the plugin "
-            "hydra-optuna-sweeper",
+            "range(...), or search in it with hydra/sweeper=optuna",
         ),
         (
             "hydra.sweeper.max_batch_size=0",

@@ -25,5 +25,11 @@ LEADERBOARD = Path("leaderboard.csv")
 LEADERBOARD_TEXT = Path("leaderboard.md")
 LEADERBOARD_PICTURE = Path("sweep.png")
 MEAN_CURVES = Path("tensorboard")
-OF_SWEEP = (INDEX, MULTIRUN, LEADERBOARD, LEADERBOARD_TEXT, LEADERBOARD_PICTURE, MEAN_CURVES)
+EXPERIMENT = Path("experiment")
+BEST_EXPERIMENT = EXPERIMENT / "best.yaml"
+STUDY = Path("study.journal")
+OPTIMIZATION_RESULTS = Path("optimization_results.yaml")
+OF_SWEEP = (
+    INDEX, MULTIRUN, LEADERBOARD, LEADERBOARD_TEXT, LEADERBOARD_PICTURE, MEAN_CURVES, EXPERIMENT,
+)  # fmt: skip
 """What is in the folder of a sweep besides its trials."""

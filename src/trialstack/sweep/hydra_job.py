@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ from trialstack.core.hydra_internals import (
 )
 from trialstack.core.parse import resolved
 from trialstack.core.yaml_dump import to_yaml
+
+
+@dataclass
+class TrialReturn(JobReturn):
+    """What a launcher returns of a job that is a trial.
+
+    Attributes:
+        folder: of its run.
+    """
+
+    folder: Path | None = None
 
 
 class Job:
@@ -163,7 +175,8 @@ class Job:
         task_config, hydra_config = self.parts
         hydra = self.config.hydra
         there = hydra.runtime.output_dir if hydra.job.chdir else os.getcwd()
-        returned = JobReturn(self.overrides, task_config, hydra_config, there, task_name())
+        returned = TrialReturn(self.overrides, task_config, hydra_config, there, task_name())
+        returned.folder = self.folder
         returned.status = (
             JobStatus.FAILED if isinstance(outcome, Exception) else JobStatus.COMPLETED
         )

@@ -12,6 +12,7 @@ from trialstack.core import layout
 from trialstack.core.atomic_files import replaced_folder
 from trialstack.core.errors import cannot_write
 from trialstack.run.status import Status
+from trialstack.sweep.best import best_command, write_best
 from trialstack.sweep.figure import save_figure
 from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.tensorboard import write_board
@@ -37,7 +38,7 @@ def report_sweep(folder: Path) -> Leaderboard:
         _write(leaderboard)
         end = (
             f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, "
-            "tensorboard/"
+            "tensorboard/, experiment/best.yaml"
         )
     except OSError as error:
         end = cannot_write(error, folder)
@@ -56,11 +57,14 @@ def report_sweep(folder: Path) -> Leaderboard:
             )
             console.print(f"{status}: {os.path.relpath(folder)}/{some}: {reason}", soft_wrap=True)
     console.print(end, soft_wrap=True)
+    if leaderboard.best is not None:
+        console.print(f"the best one again: {best_command(leaderboard)}", soft_wrap=True)
     return leaderboard
 
 
 def _write(leaderboard: Leaderboard) -> None:
     leaderboard.write()
+    write_best(leaderboard)
     save_figure(leaderboard, leaderboard.folder / layout.LEADERBOARD_PICTURE)
     with replaced_folder(leaderboard.folder / layout.MEAN_CURVES) as board:
         write_board(leaderboard, board)

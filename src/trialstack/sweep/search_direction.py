@@ -4,7 +4,7 @@
 
 import logging
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -13,7 +13,7 @@ from trialstack.core.objective import direction
 
 log = logging.getLogger(__name__)
 
-NAMES = {"min": "minimize", "max": "maximize"}
+NAMES: dict[str, Literal["minimize", "maximize"]] = {"min": "minimize", "max": "maximize"}
 """Values of `hydra.sweeper.direction`, as Optuna has them."""
 
 

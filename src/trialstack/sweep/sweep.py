@@ -39,6 +39,8 @@ from trialstack.sweep.halving import Halving, Phase
 from trialstack.sweep.hydra_job import Job
 from trialstack.sweep.index import FILES, Indexed, SweepIndex, varying
 from trialstack.sweep.member import Member
+from trialstack.sweep.report import report_sweep
+from trialstack.sweep.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def sweep(
     master: DictConfig,
     context: HydraContext,
     task_function: TaskFunction,
+    shared: Shared | None = None,
 ) -> list[JobReturn]:
     """Train the jobs of a sweep, those that differ in numbers only together; finished ones are kept
     as they are.
@@ -57,6 +60,7 @@ def sweep(
         master: the config of the sweep.
         context: Hydra's.
         task_function: that would run one job.
+        shared: with the other batches of a search, which reports at its end.
 
     Raises:
         UserError: a config breaks a rule, and nothing is trained; or the disk is full, and the same
@@ -80,7 +84,7 @@ def sweep(
             )
     folder = Path(str(master.hydra.sweep.dir))
     with _brief():
-        wanted = Sweep(folder, members, master)
+        wanted = Sweep(folder, members, master, shared)
         if wanted.left:
             from trialstack.run.rehearsal import rehearse  # torch, from here on
 
@@ -94,7 +98,7 @@ def sweep(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
-                return Sweep(folder, members, master).train()
+                return Sweep(folder, members, master, shared).train()
         except OSError as error:
             raise UserError(
                 f"{cannot_write(error, folder)}, or use hydra.sweep.dir=FOLDER"
@@ -109,10 +113,18 @@ class Sweep:
         members: get a folder in it: the one that has their config already, or a new one; equal ones
             the same.
         master: the config of the sweep.
+        shared: with the other batches of a search.
     """
 
-    def __init__(self, folder: Path, members: Sequence[Member], master: DictConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        members: Sequence[Member],
+        master: DictConfig,
+        shared: Shared | None = None,
+    ) -> None:
         self.folder = folder
+        self.shared = shared
         self.members = members
         self.master = master
         self.index = SweepIndex.read(folder)
@@ -143,6 +155,9 @@ class Sweep:
                 member.trained = result.epochs
             if member.kept and result is not None:
                 member.returned = member.job.returned(_objective(result))
+        for member in members:
+            if member.same_as is not None:
+                member.job.folder = member.same_as.job.folder
         self.own = [member for member, _ in own]
         self.left = [member for member, _ in own if not member.kept]
         self.trials = [trial for member, trial in own if not member.kept]
@@ -197,7 +212,8 @@ class Sweep:
                 self._stop()
                 self._tidy()
             finally:
-                self._report()
+                if self.shared is None:
+                    report_sweep(self.folder)
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"`{self._command()}` continues") from None
         except CannotWrite as error:
@@ -213,7 +229,8 @@ class Sweep:
     def _announcement(self) -> str:
         counts = Counter(self._fate(member) for member in self.members)
         parts = ", ".join(f"{count} {fate}" for fate, count in counts.items())
-        return f"sweep of {_trials(len(self.members))} in {os.path.relpath(self.folder)}: {parts}"
+        what = "sweep of" if self.shared is None else self.shared.batch
+        return f"{what} {_trials(len(self.members))} in {os.path.relpath(self.folder)}: {parts}"
 
     def _fate(self, member: Member) -> str:
         if member.same_as is not None:
@@ -234,25 +251,35 @@ class Sweep:
         from trialstack.data.cache import Datasets  # torch, from here on
         from trialstack.sweep.progress import SweepBar
 
-        bar = SweepBar(self.folder.name, len(self.left), sum(self._planned()), self.index.objective)
-        datasets = Datasets()
+        shared = self.shared or Shared()
+        if shared.bar is None:
+            trials, epochs = len(self.left), sum(self._planned())
+            shared.bar = SweepBar(
+                self.folder.name,
+                round(shared.left * trials),
+                round(shared.left * epochs),
+                self.index.objective,
+            )
+            shared.datasets = Datasets()
+        bar, datasets, before = shared.bar, shared.datasets, shared.bar.done
         try:
             with bar.below_messages():
                 while self.phase is not None:
                     rungs, number = len(self.halving.rungs), self.phase.number
                     bar.rung = f", rung {number} of {rungs}" if number <= rungs else ""
-                    self._train_stacks(self.phase, bar, datasets)
+                    self._train_stacks(self.phase, bar, datasets, before)
                     self.phase = self.halving.phase()
-                    bar.done = self._ended()
+                    bar.done = before + self._ended()
         finally:
-            bar.close()
+            if self.shared is None:
+                shared.close()
 
     def _ended(self) -> int:
         """How many trials have ended, or were stopped."""
         stopped = {id(member) for row, *_ in self.halving.stopped for member in row}
         return sum(member.returned is not None or id(member) in stopped for member in self.left)
 
-    def _train_stacks(self, phase: Phase, bar: Any, datasets: Any) -> None:
+    def _train_stacks(self, phase: Phase, bar: Any, datasets: Any, before: int) -> None:
         from trialstack.engine.capacity import most_in_stack
         from trialstack.engine.memory import release_memory
         from trialstack.run.grouping import divided, plan
@@ -275,7 +302,7 @@ class Sweep:
             release_memory()
             for member in together:
                 member.trained = min(phase.until, member.epochs)
-            bar.done = self._ended()
+            bar.done = before + self._ended()
             bar.advance(sum(member.trained for member in together) - reached)
             if not bar.shown:
                 seconds = time.perf_counter() - began
@@ -365,12 +392,6 @@ class Sweep:
             result = replace(result, status=Status.FAILED, reason=reason(error))
             result.write(member.job.folder)
         return result
-
-    def _report(self) -> None:
-        """Write the leaderboard, print it, and say what failed."""
-        from trialstack.sweep.report import report_sweep
-
-        report_sweep(self.folder)
 
     def _command(self) -> str:
         arguments = [*sys.argv[1:]]

@@ -1,0 +1,31 @@
+"""What the batches of a search have in common: one progress bar, and data that is loaded once."""
+
+from typing import Any
+
+
+class Shared:
+    """Attributes:
+    number: of the batch, from 1.
+    of: how many batches there are.
+    left: batches that are left, this one included.
+    bar: once the first batch has one.
+    datasets: that are loaded.
+    """
+
+    def __init__(self) -> None:
+        self.number = self.of = 1
+        self.left = 1.0
+        self.bar: Any = None
+        self.datasets: Any = None
+
+    def begin(self, number: int, of: int, left: float) -> None:
+        """Begin a batch."""
+        self.number, self.of, self.left = number, of, left
+
+    @property
+    def batch(self) -> str:
+        return f"batch {self.number} of {self.of}:"
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,214 @@
+"""The Optuna study of a search: asked batch by batch, told what came out, and durable.
+
+A trial's parameters depend on the search's seed, the trial's number, and what the study was told
+before: whoever goes on with a study after a crash is given what it would have been.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+from scipy.stats.qmc import Sobol
+
+from trialstack.core import layout
+from trialstack.core.errors import UserError
+from trialstack.core.random_streams import stream
+from trialstack.sweep.search_space import Space
+
+MOST_SEED = 2**32
+
+Direction = Literal["minimize", "maximize"]
+
+
+class Study:
+    """A study with its search space.
+
+    Args:
+        study: Optuna's.
+        space: what it searches in.
+        sampler: its `_target_` and arguments.
+        seed: of the search.
+        config: of the sweep, for a space of the user's own.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        sampler: Mapping[str, Any],
+        seed: int,
+        config: DictConfig,
+    ) -> None:
+        self.study = study
+        self.space = space
+        self.sampler = sampler
+        self.seed = seed
+        self.config = config
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """In the order of their numbers."""
+        return self.study.get_trials(deepcopy=False)
+
+    def check_space(self) -> None:
+        """Check that the study's trials are of this space.
+
+        Raises:
+            UserError: a parameter is another.
+        """
+        for trial in self.trials:
+            for key, distribution in trial.distributions.items():
+                own = self.space.distributions.get(key)
+                if own is None and self.space.extend is not None:
+                    continue
+                if own is None or not _compatible(own, distribution):
+                    raise UserError(
+                        f"the study has trials of another space: {key} is {distribution}, got "
+                        f"{own}; use another sweep=NAME, or hydra.sweeper.study_name"
+                    )
+
+    def waiting(self) -> list[Trial]:
+        """Return trials that were asked for, and of which nothing is known: a command was
+        killed.
+        """
+        return [
+            Trial(self.study, trial._trial_id)
+            for trial in self.trials
+            if trial.state == TrialState.RUNNING
+        ]
+
+    def ask(self, count: int, first: bool) -> list[Trial]:
+        """Return so many new trials.
+
+        Args:
+            count: how many.
+            first: whether they are the first ones of the study, which fill the space.
+        """
+        begin = len(self.trials)
+        if first:
+            points_nd = self._spread(count)
+        asked = []
+        for place in range(count):
+            number = begin + place
+            sampler = self._sampler(number)
+            if first:
+                sampler = _AtPoint(self.space.at(points_nd[place]), self._seed(number))
+            self.study.sampler = sampler
+            asked.append(self.study.ask())
+            self.space.suggest(asked[-1], self.config)
+        return asked
+
+    def overrides(self, trial: Trial) -> list[str]:
+        """Return a trial's overrides; what it was not asked for yet it is asked now."""
+        self.study.sampler = self._sampler(trial.number)
+        return self.space.suggest(trial, self.config)
+
+    def _spread(self, count: int) -> Sequence[Sequence[float]]:
+        """Points of a scrambled Sobol sequence."""
+        dimensions = len(self.space.distributions)
+        if dimensions == 0:
+            return [[]] * count
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a power of two is balanced
+            points: Sequence[Sequence[float]] = (
+                Sobol(dimensions, rng=self._seed(0)).random(count).tolist()
+            )
+        return points
+
+    def _sampler(self, number: int) -> BaseSampler:
+        kind = str(self.sampler["_target_"])
+        # a sequence goes on where it was, others draw anew for each trial
+        seed = self._seed(0 if kind.endswith(".QMCSampler") else number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            try:
+                made = instantiate({**self.sampler, "seed": seed})
+            except Exception as error:
+                raise UserError(
+                    f"hydra.sweeper.sampler: {' '.join(str(error).split())}; see "
+                    "conf/hydra/sweeper/sampler/"
+                ) from error
+        if not isinstance(made, BaseSampler):
+            raise UserError(f"hydra.sweeper.sampler must be a sampler of Optuna, got {kind}")
+        return made
+
+    def _seed(self, number: int) -> int:
+        return stream(self.seed, number) % MOST_SEED
+
+
+class _AtPoint(RandomSampler):
+    """Gives parameters that are chosen already, and random ones besides."""
+
+    def __init__(self, params: Mapping[str, Any], seed: int) -> None:
+        super().__init__(seed)
+        self.params = params
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
+        if param_name in self.params:
+            return self.params[param_name]
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
+
+def open_study(
+    folder: Path, storage: str | None, name: str, direction: Direction
+) -> tuple[optuna.Study, bool]:
+    """Return the study in a sweep's folder, or in another storage, and whether it was damaged and
+    is empty now.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
+    file = folder / layout.STUDY
+    try:
+        return _study(storage if storage else _journal(file), name, direction), False
+    except Exception as error:
+        if storage is not None:
+            raise UserError(
+                f"hydra.sweeper.storage={storage}: {' '.join(str(error).split())}"
+            ) from error
+        if isinstance(error, OSError):
+            raise
+        os.replace(file, file.with_name(file.name + ".damaged"))
+        return _study(_journal(file), name, direction), True
+
+
+def study_in_memory(direction: Direction) -> optuna.Study:
+    return _study(InMemoryStorage(), None, direction)
+
+
+def _journal(file: Path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _study(storage: str | BaseStorage, name: str | None, direction: Direction) -> optuna.Study:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(
+            storage=storage, study_name=name, direction=direction, load_if_exists=True
+        )
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _compatible(one: Any, other: Any) -> bool:
+    try:
+        optuna.distributions.check_distribution_compatibility(one, other)
+    except ValueError:
+        return False
+    return True
