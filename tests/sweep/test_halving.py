@@ -10,6 +10,8 @@ import torch
 from tests.conftest import Ended
 from tests.run.test_runs import weights
 from tests.sweep.test_sweeps import leaderboard, result
+from trialstack.sweep.figure import sweep_figure
+from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.sweep import Sweep
 
 Command = Callable[..., Ended]
@@ -55,6 +57,9 @@ def test_the_best_rows_train_on_and_are_what_they_are_without_halving(command: C
     }
     assert [row["rung"] for row in leaderboard()] == ["", "2", "1", "1"]
     assert [row["epochs"] for row in leaderboard()] == ["5", "2", "1", "1"]
+    parts = sweep_figure(Leaderboard(FOLDER)).subfigs
+    assert [axes.get_xlabel() for axes in parts[-1].axes] == ["epoch (dotted: rungs)", "trial"]
+    assert len(parts[-1].axes[0].lines) == 4 + 2
     assert "test/acc" in result(1)["metrics"]
     assert "test/acc" not in result(2)["metrics"]
 

@@ -15,6 +15,7 @@ from trialstack.core.identity import shown
 from trialstack.core.objective import rounded
 from trialstack.run.status import Status
 from trialstack.sweep.axis import Scale, ScoreScale, off_scale
+from trialstack.sweep.course import plot_course
 from trialstack.sweep.leaderboard import Leaderboard
 
 COLOURS = 6
@@ -22,6 +23,9 @@ COLOURS = 6
 
 ASIDE = 0.08
 """Distance of colours at the same name, of that between two names."""
+
+JOINED = 16
+"""Points of a series, at most, that are joined by lines: more are rather a cloud."""
 
 NO_RESULT = (Status.DIVERGED, Status.FAILED)
 """Statuses of trials that are marked."""
@@ -41,13 +45,14 @@ def save_figure(leaderboard: Leaderboard, path: Path) -> None:
 
 def sweep_figure(leaderboard: Leaderboard) -> Figure:
     """Plot the objective against each key that varies; of several, also parallel coordinates, a
-    line a row.
+    line a row; and of a halved sweep its course.
     """
     keys = leaderboard.keys or ["seed"]
     several = len(keys) > 1 and leaderboard.best is not None
     columns = min(len(keys), 3)
     rows = -(-len(keys) // columns)
-    heights = [3.6 * rows, *([3.6] if several else [])]
+    halved = leaderboard.is_halved
+    heights = [3.6 * rows, *([3.6] if several else []), *([3.6] if halved else [])]
     figure = Figure(figsize=(max(6.5, 4.5 * columns), sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).ravel()
     grid = parts[0].subplots(rows, columns, squeeze=False, sharey=True).ravel()
@@ -58,6 +63,8 @@ def sweep_figure(leaderboard: Leaderboard) -> Figure:
         _plot_key(axes, key, scores, leaderboard)
     if several and scores is not None:
         _plot_parallel(parts[1], keys, scores, leaderboard)
+    if halved and scores is not None:
+        plot_course(parts[-1], scores, leaderboard)
     return figure
 
 
@@ -135,7 +142,9 @@ def _plot_scores(
         x = [place for place, *_ in placed]
         y = [tuple(map(scores.place, of_place)) for _, *of_place in placed]
         errors = zip(*((mean - low, high - mean) for mean, low, high in y), strict=True)
-        joined = scale.numeric and bool(leaderboard.keys) and len(set(x)) == len(x)
+        joined = (
+            scale.numeric and bool(leaderboard.keys) and len(set(x)) == len(x) and len(x) <= JOINED
+        )
         style: dict[str, Any] = {
             "fmt": "o-" if joined else "o",
             "label": name if coloured else None,
