@@ -18,7 +18,7 @@ COMMANDS = [
     shlex.split(line, comments=True)[1:]
     for language, block in BLOCKS
     if language == "bash"
-    for line in block.splitlines()
+    for line in block.replace("\\\n", "").splitlines()
     if line.startswith("python ")
 ]
 FILES = {
@@ -51,7 +51,7 @@ def test_every_command_runs(
 def _shortened(script: str, arguments: list[str]) -> list[str]:
     """The same with the README's configs and, where it trains, fewer steps."""
     if script != "train.py" or any(
-        argument.startswith(("resume=", "--")) for argument in arguments
+        argument.startswith(("resume=", "-cd", "--")) for argument in arguments
     ):
         return arguments
     limits = ["trainer.limit_train_batches=2"]

@@ -67,7 +67,7 @@ def test_help_has_groups_options_examples_and_outputs(command: Command) -> None:
     ):
         options = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
         assert f"{group}: {', '.join(options)}" in ended.out
-    assert ended.out.count("  python train.py") == 5
+    assert ended.out.count("  python train.py") == 6
     assert "outputs/runs/" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 120
 

@@ -40,6 +40,8 @@ def report_sweep(folder: Path) -> Leaderboard:
             f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, "
             "tensorboard/, experiment/best.yaml"
         )
+        if leaderboard.best is not None:
+            end += f"\nthe best one again: {best_command(leaderboard)}"
     except OSError as error:
         end = cannot_write(error, folder)
     console = Console(highlight=False, markup=False)
@@ -57,8 +59,6 @@ def report_sweep(folder: Path) -> Leaderboard:
             )
             console.print(f"{status}: {os.path.relpath(folder)}/{some}: {reason}", soft_wrap=True)
     console.print(end, soft_wrap=True)
-    if leaderboard.best is not None:
-        console.print(f"the best one again: {best_command(leaderboard)}", soft_wrap=True)
     return leaderboard
 
 

@@ -39,7 +39,6 @@ from trialstack.sweep.halving import Halving, Phase
 from trialstack.sweep.hydra_job import Job
 from trialstack.sweep.index import FILES, Indexed, SweepIndex, varying
 from trialstack.sweep.member import Member
-from trialstack.sweep.report import report_sweep
 from trialstack.sweep.shared import Shared
 
 log = logging.getLogger(__name__)
@@ -213,7 +212,7 @@ class Sweep:
                 self._tidy()
             finally:
                 if self.shared is None:
-                    report_sweep(self.folder)
+                    self._report()
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"`{self._command()}` continues") from None
         except CannotWrite as error:
@@ -392,6 +391,12 @@ class Sweep:
             result = replace(result, status=Status.FAILED, reason=reason(error))
             result.write(member.job.folder)
         return result
+
+    def _report(self) -> None:
+        """Write the leaderboard, print it, and say what failed."""
+        from trialstack.sweep.report import report_sweep  # matplotlib
+
+        report_sweep(self.folder)
 
     def _command(self) -> str:
         arguments = [*sys.argv[1:]]
