@@ -63,6 +63,7 @@ def test_help_has_groups_options_examples_and_outputs(command: Command) -> None:
         "trainer",
         "logger",
         "callbacks",
+        "halving",
         "experiment",
     ):
         options = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))

@@ -308,8 +308,10 @@ class _Search:
         found = self._found(folders, [_score(job) for job in jobs])
         for name, value in found.attributes.items():
             trial.set_user_attr(name, value)
+        # of a command that was killed while it told
+        there = self.study.trials[trial.number].intermediate_values
         for epoch, score in found.by_epoch.items():
-            if epoch not in trial._cached_frozen_trial.intermediate_values:
+            if epoch not in there:
                 trial.report(score, epoch)
         pruned = found.state == TrialState.PRUNED
         self.study.study.tell(trial, None if pruned else found.value, state=found.state)
@@ -358,30 +360,31 @@ class _Search:
         from optuna.trial import create_trial
 
         rows: dict[str, list[tuple[Path, Indexed]]] = {}
-        for name, trial in SweepIndex.read(self.folder).trials.items():
-            rows.setdefault(trial.row, []).append((self.folder / name, trial))
+        for name, indexed in SweepIndex.read(self.folder).trials.items():
+            rows.setdefault(indexed.row, []).append((self.folder / name, indexed))
         space, told = self.study.space, 0
         for row in rows.values():
             folders = [folder for folder, _ in row]
-            params = space.params_of(row[0][1].value)
             results = [Result.read(folder) for folder in folders]
-            if params is None or any(
+            if any(
                 result is None or not (result.status.is_final or result.status == Status.STOPPED)
                 for result in results
             ):
                 break  # what comes after it is suggested again
             scores = [result.objective for result in results if result is not None]
             found = self._found(folders, [math.nan if score is None else score for score in scores])
-            self.study.study.add_trial(
-                create_trial(
+            try:
+                trial = create_trial(
                     state=found.state,
                     value=found.value,
-                    params=params,
+                    params=space.params_of(row[0][1].value),
                     distributions=dict(space.distributions),
                     user_attrs=dict(found.attributes),
                     intermediate_values=dict(found.by_epoch),
                 )
-            )
+            except ValueError:  # it is of another space
+                continue
+            self.study.study.add_trial(trial)
             told += 1
         log.warning(
             "%s was damaged; %d trials are read from their folders again, the file is kept as "

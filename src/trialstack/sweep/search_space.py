@@ -83,7 +83,7 @@ class Space:
     def suggest(self, trial: Trial, config: DictConfig) -> list[str]:
         """Ask a trial for its parameters; return its overrides."""
         for key, distribution in self.distributions.items():
-            trial._suggest(key, distribution)
+            _suggest(trial, key, distribution)
         if self.extend is not None:
             self.extend(config, trial)
         return [*self.fixed, *(f"{key}={self._text(key, x)}" for key, x in trial.params.items())]
@@ -102,27 +102,31 @@ class Space:
             for (key, distribution), where in zip(self.distributions.items(), point_d, strict=True)
         }
 
-    def params_of(self, value_of: Callable[[str], Any]) -> dict[str, Any] | None:
-        """Return the parameters of a trial of the past; None if it is of another space.
+    def params_of(self, value_of: Callable[[str], Any]) -> dict[str, Any]:
+        """Return the parameters of a trial of the past, which may be of another space.
 
         Args:
             value_of: gives its value of a key.
         """
         found: dict[str, Any] = {}
-        for key, distribution in self.distributions.items():
-            value = value_of(key)
+        for key in self.distributions:
+            found[key] = value = value_of(key)
             for choice, text in self.texts.get(key, {}).items():
                 if choice == value or text == json.dumps(value, separators=(",", ":")):
-                    value = choice
+                    found[key] = choice
                     break
-            try:
-                inside = distribution._contains(distribution.to_internal_repr(value))
-            except (ValueError, TypeError):
-                inside = False
-            if not inside:
-                return None
-            found[key] = value
         return found
+
+
+def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
+    if isinstance(distribution, CategoricalDistribution):
+        trial.suggest_categorical(key, distribution.choices)
+    elif isinstance(distribution, IntDistribution):
+        low, high = distribution.low, distribution.high
+        trial.suggest_int(key, low, high, step=distribution.step, log=distribution.log)
+    elif isinstance(distribution, FloatDistribution):
+        start, end = distribution.low, distribution.high
+        trial.suggest_float(key, start, end, step=distribution.step, log=distribution.log)
 
 
 def _at(distribution: BaseDistribution, where: float) -> Any:
