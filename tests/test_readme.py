@@ -57,6 +57,8 @@ def _shortened(script: str, arguments: list[str]) -> list[str]:
     limits = ["trainer.limit_train_batches=2"]
     if not any(argument.startswith("trainer.max_epochs") for argument in arguments):
         limits.append("trainer.max_epochs=2")
+    if "hydra/sweeper=optuna" in arguments:
+        limits.append("hydra.sweeper.n_trials=4")
     return [*arguments, *limits, "--config-dir", "conf"]
 
 

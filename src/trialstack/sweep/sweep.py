@@ -296,13 +296,12 @@ class Sweep:
             log.info("%s %s", _trials(count), how)
         for number, stack in enumerate(stacks, 1):
             together = [waiting[position] for position in stack.members]
-            began, reached = time.perf_counter(), sum(member.reached for member in together)
+            began = time.perf_counter()
+            epochs = sum(min(phase.until, member.epochs) - member.reached for member in together)
             self._train_stack(together, phase.until, bar, datasets)
             release_memory()
-            for member in together:
-                member.trained = min(phase.until, member.epochs)
             bar.done = before + self._ended()
-            bar.advance(sum(member.trained for member in together) - reached)
+            bar.advance(epochs)
             if not bar.shown:
                 seconds = time.perf_counter() - began
                 log.info(
@@ -360,7 +359,10 @@ class Sweep:
             results = [self._failed(member, error) for member in together]
         for member, result in zip(together, results, strict=True):
             member.before = result.status
-            if result.status != Status.STOPPED:
+            if result.status == Status.STOPPED:
+                member.trained = until
+            else:
+                member.trained = member.epochs
                 self._close(member, result)
 
     def _close(self, member: Member, result: Result) -> None:
