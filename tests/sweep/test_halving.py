@@ -137,6 +137,13 @@ def test_a_sweep_that_was_stopped_between_rungs_goes_on(
         assert all(torch.equal(mine[name], other[name]) for name in mine)
 
 
+def test_another_launcher_would_not_halve(command: Command) -> None:
+    ended = command("train.py", *HALVED, RATES, "hydra/launcher=basic")
+    assert ended.code == 2
+    assert ended.err.startswith("halving is for hydra/launcher=stacked, got basic")
+    assert not FOLDER.exists()
+
+
 def test_a_dry_run_says_how_many_train_how_far(command: Command) -> None:
     ended = command("train.py", *HALVED, "optimizer.lr=range(0.01,0.09,0.01)", "dry_run=true")
     assert (

@@ -54,6 +54,12 @@ class ClaimFolder(Callback):
                 "hydra/launcher",
                 2,
             )
+        if OmegaConf.select(config, "halving.name") not in (None, "none"):
+            end(
+                f"halving is for hydra/launcher=stacked, got {launcher}; leave out hydra/launcher, "
+                "or use halving=none",
+                2,
+            )
         if (folder / layout.MULTIRUN).exists():
             end(
                 f"{folder} already holds a sweep; without hydra/launcher={launcher} the sweep "
