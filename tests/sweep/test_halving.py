@@ -144,6 +144,12 @@ def test_another_launcher_would_not_halve(command: Command) -> None:
     assert not FOLDER.exists()
 
 
+def test_a_single_run_is_not_halved(command: Command) -> None:
+    ended = command("train.py", "halving=successive")
+    assert ended.code == 2
+    assert ended.err.startswith("halving=successive is for sweeps, got a single run; add -m")
+
+
 def test_a_dry_run_says_how_many_train_how_far(command: Command) -> None:
     ended = command("train.py", *HALVED, "optimizer.lr=range(0.01,0.09,0.01)", "dry_run=true")
     assert (

@@ -101,6 +101,7 @@ def _check_job(config: DictConfig, folder: Path) -> None:
             ("sweep", parsed.sweep, None),
             ("retry", parsed.retry, None),
             ("on_error", parsed.on_error, "continue"),
+            ("halving", parsed.halving.name, "none"),
         ):
             if value != unset:
                 raise UserError(
