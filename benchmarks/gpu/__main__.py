@@ -7,6 +7,7 @@ into RESULTS.md. It needs no network; without a dataset in `DATA_ROOT` images ar
 
 import argparse
 import json
+import shlex
 import sys
 import time
 import traceback
@@ -98,7 +99,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "git": git_commit(),
         "hardware": device_name(device),
-        "command": "python -m benchmarks.gpu " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]]),
         "checks": checks,
     }
     file = options.output / "raw" / f"gpu-{device.type}.json"

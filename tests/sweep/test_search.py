@@ -118,9 +118,10 @@ def test_a_damaged_journal_is_made_anew_from_the_trials(command: Command) -> Non
 
 
 def test_repeats_are_a_row_and_are_told_as_their_mean(command: Command) -> None:
-    ended = command("train.py", *SEARCH, *SPACE, "hydra.sweeper.repeats=2")
+    ended = command("train.py", *SEARCH, *SPACE, "hydra.sweeper.repeats=2", "seed=5")
     assert ended.code == 0, ended.err
     assert len(leaderboard()) == 8
+    assert [result(number)["overrides"][-1] for number in (0, 1)] == ["seed=5", "seed=6"]
     for number, trial in enumerate(trials()):
         seeds = [result(2 * number + seed) for seed in (0, 1)]
         assert len({(seed["status"], seed["epochs"]) for seed in seeds}) == 1
@@ -164,7 +165,7 @@ def test_a_space_of_the_users_own(command: Command) -> None:
 def test_a_dry_run_plans_the_first_batch_and_writes_nothing(command: Command) -> None:
     ended = command("train.py", *SEARCH, *SPACE, "dry_run=true")
     assert ended.code == 0, ended.err
-    assert "the first of 2 batches of a search of 8 trials" in ended.out
+    assert "0 of 2 batches are trained, this is the next one of a search of 8 trials" in ended.out
     assert "halving: 4 trials to epoch 1, 2 trials to epoch 2" in ended.out
     assert not FOLDER.exists()
 
@@ -177,7 +178,9 @@ def test_a_dry_run_plans_the_first_batch_and_writes_nothing(command: Command) ->
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be a whole number of at least"),
         (["hydra.sweeper.sampler=nothing"], "hydra.sweeper.sampler is a group, got 'nothing'"),
         (["+hydra.sweeper.trials=3"], "nothing reads hydra.sweeper.trials"),
-        (["hydra.sweeper.repeats=2", "seed=3"], "chooses the seeds"),
+        (["hydra.sweeper.repeats=2", "seed=3,4"], "takes the seeds from seed=1 on, got several"),
+        (["model.dropout=interval(0,1.05)"], "but not including, 1, got 1.05; move that end"),
+        (["data.batch_size=interval(8,64)"], "got 8.0; use range(...) of whole numbers"),
         (["hydra.sweeper.custom_search_space=no.such"], "cannot be imported"),
         (["optimizer.lr=-1,-2", "model.dropout=0.1"], "optimizer.lr must be"),
     ],
@@ -194,7 +197,12 @@ def test_a_study_of_another_space_is_refused(command: Command) -> None:
     command("train.py", *SEARCH, *SPACE)
     ended = command("train.py", *SEARCH, "optimizer.lr=choice(0.1,0.2)")
     assert ended.code == 2
-    assert "the study has trials of another space" in ended.err
+    assert "of optimizer.lr they have 0.001 to 1, log, got choice(0.1, 0.2)" in ended.err
+    dry = command("train.py", *SEARCH, *SPACE, "hydra.sweeper.n_trials=10", "dry_run=true")
+    assert "batch 3 of 3: 2 trials in outputs/sweeps/s: 2 new" in dry.out
+    done = command("train.py", *SEARCH, *SPACE, "dry_run=true")
+    assert "the search has all of its 8 trials" in done.out
+    assert len(trials()) == 8
 
 
 def test_nothing_to_search_in(command: Command) -> None:

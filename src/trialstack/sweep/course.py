@@ -68,6 +68,7 @@ def plot_course(figure: SubFigure, scores: ScoreScale, leaderboard: Leaderboard)
             "o",
             color=colour,
             markersize=4,
+            label="trained to the end" if ended else "stopped at a rung",
         )
     by_trial.step(numbers, so_far, where="post", color="tab:orange", label="best so far")
     by_trial.set(xlabel="trial")

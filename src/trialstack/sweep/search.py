@@ -178,11 +178,10 @@ def _check(options: Options, space: Any, config: DictConfig) -> None:
         raise UserError(
             "hydra.sweeper.direction must be one direction, got a list: trials have one objective"
         )
-    seeds = [line for line in space.fixed if line.startswith("seed=")]
-    if options.repeats > 1 and (seeds or "seed" in space.distributions):
+    if options.repeats > 1 and "seed" in space.distributions:
         raise UserError(
-            f"hydra.sweeper.repeats={options.repeats} chooses the seeds, got another; leave out "
-            "seed"
+            f"hydra.sweeper.repeats={options.repeats} takes the seeds from seed={config.seed} on, "
+            "got several; leave out seed, or give one"
         )
 
 
@@ -194,19 +193,38 @@ def _sampler_seed(options: Options, config: DictConfig) -> int:
 def _plan(
     options: Options, space: Any, config: DictConfig, launcher: Launcher, task: InSearch
 ) -> None:
-    """Say what would be trained: the first batch, and how many there are."""
-    from trialstack.sweep.study import Study, study_in_memory
+    """Say what would be trained: the next batch, and how many there are."""
+    from trialstack.sweep.study import Study, open_study, study_in_memory
 
-    study = Study(
-        study_in_memory(NAMES[direction(str(config.objective))]),
-        space, options.sampler, _sampler_seed(options, config), config,
-    )  # fmt: skip
-    asked = study.ask(min(options.batch, options.n_trials), first=True)
-    launcher.launch(_jobs(study, asked, options, config), initial_job_idx=0)
-    batches = -(-options.n_trials // options.batch)
+    folder, towards = Path(str(config.hydra.sweep.dir)), NAMES[direction(str(config.objective))]
+    memory = study_in_memory(towards)
+    if (folder / layout.STUDY).exists() or options.storage is not None:
+        name = options.study_name or folder.name
+        opened, _ = open_study(folder, options.storage, name, towards)
+        memory.add_trials([trial for trial in opened.get_trials() if trial.state.is_finished()])
+    study = Study(memory, space, options.sampler, _sampler_seed(options, config), config)
+    study.check_space()
+    told = len(study.trials)
+    count = min(options.batch, options.n_trials - told)
+    each = f", each with {options.repeats} seeds" if options.repeats > 1 else ""
+    if count <= 0:
+        print(f"the search has all of its {options.n_trials} trials{each}")
+        return
+    _begin(task, options, told, count)
+    asked = study.ask(count, first=told == 0)
+    launcher.launch(_jobs(study, asked, options, config), initial_job_idx=told * options.repeats)
     print(
-        f"the first of {batches} batches of a search of {options.n_trials} trials"
-        + (f", each with {options.repeats} seeds" if options.repeats > 1 else "")
+        f"{task.shared.number - 1} of {task.shared.of} batches are trained, this is the next one"
+        f" of a search of {options.n_trials} trials{each}"
+    )
+
+
+def _begin(task: InSearch, options: Options, told: int, count: int) -> None:
+    """Have the next batch know which one it is."""
+    task.shared.begin(
+        number=1 + told // options.batch,
+        of=-(-options.n_trials // options.batch),
+        left=(options.n_trials - told) / count,
     )
 
 
@@ -219,8 +237,9 @@ def _jobs(
         overrides = study.overrides(trial)
         if options.repeats == 1:
             jobs.append(overrides)
+        others = [line for line in overrides if not line.startswith("seed=")]
         for seed in range(options.repeats if options.repeats > 1 else 0):
-            jobs.append([*overrides, f"seed={config.seed + seed}"])
+            jobs.append([*others, f"seed={config.seed + seed}"])
     return jobs
 
 
@@ -239,6 +258,7 @@ class _Search:
         self.options = options
         self.config = config
         self.launcher = launcher
+        self.task = task
         self.shared = task.shared
         self.folder = folder
         self.objective = str(config.objective)
@@ -257,6 +277,14 @@ class _Search:
         from trialstack.sweep.report import report_sweep
 
         failed = total = 0
+        waiting, there = len(self.study.waiting()), len(self.study.trials)
+        log.info(
+            "search of %d trials in %s: %d are there%s",
+            self.options.n_trials,
+            os.path.relpath(self.folder),
+            there - waiting,
+            f", {waiting} go on" if waiting else "",
+        )
         try:
             while (asked := self._next()) is not None:
                 returned = self._train(asked)
@@ -284,12 +312,7 @@ class _Search:
     def _train(self, asked: "Sequence[Trial]") -> list[list[JobReturn]]:
         """Train a batch; return what came out, by suggestion."""
         repeats, first = self.options.repeats, asked[0].number
-        left = self.options.n_trials - first
-        self.shared.begin(
-            number=1 + first // self.options.batch,
-            of=-(-self.options.n_trials // self.options.batch),
-            left=left / len(asked),
-        )
+        _begin(self.task, self.options, first, len(asked))
         jobs = _jobs(self.study, asked, self.options, self.config)
         returned = list(self.launcher.launch(jobs, initial_job_idx=first * repeats))
         return [returned[start : start + repeats] for start in range(0, len(returned), repeats)]

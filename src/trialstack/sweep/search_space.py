@@ -28,6 +28,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from trialstack.core.errors import UserError
+from trialstack.core.schema import KEYS
 
 SCALARS = (str, int, float, bool, type(None))
 
@@ -73,6 +74,7 @@ class Space:
                 distributions[key] = CategoricalDistribution(list(texts[key]))
             else:
                 distributions[key] = _numbers(override)
+                _check_ends(key, distributions[key], str(override.input_line))
         if not distributions and custom is None:
             raise UserError(
                 "a search needs something to search in, got no interval, range or list; try "
@@ -185,6 +187,21 @@ def _numbers(override: Override) -> BaseDistribution:
     return FloatDistribution(
         float(low), float(high), log, None if log or step is None else float(step)
     )
+
+
+def _check_ends(key: str, distribution: BaseDistribution, line: str) -> None:
+    """Whatever is suggested must keep the key's rule."""
+    known = KEYS.get(key.lstrip("+"))
+    if known is None or known.rule is None:
+        return
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    for end in (distribution.low, distribution.high):
+        try:
+            known.rule.check(key, end)
+        except UserError as error:
+            whole = type(end) is float and known.rule.holds(int(end))
+            remedy = "use range(...) of whole numbers" if whole else "move that end"
+            raise UserError(f"{line}: {str(error).rpartition(';')[0]}; {remedy}") from None
 
 
 def _imported(custom: str | None) -> Callable[[DictConfig, Trial], None] | None:

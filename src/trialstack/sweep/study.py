@@ -70,10 +70,10 @@ class Study:
                 own = self.space.distributions.get(key)
                 if own is None and self.space.extend is not None:
                     continue
-                if own is None or not _compatible(own, distribution):
+                if own != distribution:
                     raise UserError(
-                        f"the study has trials of another space: {key} is {distribution}, got "
-                        f"{own}; use another sweep=NAME, or hydra.sweeper.study_name"
+                        f"the study has trials of another space: of {key} they have "
+                        f"{_shown(distribution)}, got {_shown(own)}; use another sweep=NAME"
                     )
 
     def waiting(self) -> list[Trial]:
@@ -206,9 +206,10 @@ def _study(storage: str | BaseStorage, name: str | None, direction: Direction) -
         optuna.logging.set_verbosity(before)
 
 
-def _compatible(one: Any, other: Any) -> bool:
-    try:
-        optuna.distributions.check_distribution_compatibility(one, other)
-    except ValueError:
-        return False
-    return True
+def _shown(distribution: Any) -> str:
+    if distribution is None:
+        return "nothing"
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return f"choice({', '.join(map(str, distribution.choices))})"
+    ends = f"{distribution.low:g} to {distribution.high:g}"
+    return f"{ends}, log" if distribution.log else ends

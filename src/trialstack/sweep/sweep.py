@@ -268,6 +268,7 @@ class Sweep:
                     bar.rung = f", rung {number} of {rungs}" if number <= rungs else ""
                     self._train_stacks(self.phase, bar, datasets, before)
                     self.phase = self.halving.phase()
+                    self._stop()
                     bar.done = before + self._ended()
         finally:
             if self.shared is None:
