@@ -10,6 +10,7 @@ import torch
 from tests.conftest import Ended
 from tests.run.test_runs import weights
 from tests.sweep.test_sweeps import leaderboard, result
+from trialstack.run.stack_checkpoint import StackCheckpoint
 from trialstack.sweep.figure import sweep_figure
 from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.sweep import Sweep
@@ -135,6 +136,52 @@ def test_a_sweep_that_was_stopped_between_rungs_goes_on(
     for number in range(4):
         mine, other = weights(FOLDER / str(number)), weights(WHOLE / str(number))
         assert all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+def test_a_sweep_that_was_stopped_without_halving_goes_on_with_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_epoch_end = StackCheckpoint.on_train_epoch_end
+
+    def stop(self: StackCheckpoint, trainer: Any, module: Any) -> None:
+        at_epoch_end(self, trainer, module)
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StackCheckpoint, "on_train_epoch_end", stop)
+        assert command("train.py", *QUICK, RATES, "sweep=s").code == 130
+    assert [status for status, *_ in ends(4)] == ["interrupted"] * 4
+    ended = command("train.py", *HALVED, RATES)
+    assert ended.code == 0, ended.err
+    found = ends(4)
+    assert found[1] == ("completed", 5, None)
+    assert all(epochs == 3 for _, epochs, _ in (found[0], *found[2:]))
+
+
+def test_a_trial_that_is_killed_beyond_a_rung_is_not_called_stopped(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_stack = Sweep._train_stack
+
+    def kill(self: Sweep, together: Any, until: int, *others: Any) -> None:
+        if until == 2:
+            monkeypatch.setattr("trialstack.run.train.train", _killed)
+        train_stack(self, together, until, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sweep, "_train_stack", kill)
+        command("train.py", *HALVED, RATES)
+    assert [status for status, *_ in ends(4)] == [
+        "stopped",
+        "interrupted",
+        "interrupted",
+        "stopped",
+    ]
+
+
+def _killed(*arguments: Any) -> None:
+    raise SystemExit(9)
 
 
 def test_another_launcher_would_not_halve(command: Command) -> None:

@@ -67,7 +67,7 @@ class State:
             if callback.state_key in kept:
                 callback.load_state_dict(kept[callback.state_key])
         self.earlier = self.history.spent
-        if self.epochs > self.until:
+        if self.epochs > self.max_epochs:
             raise UserError(
                 f"trainer.max_epochs >= {self.epochs} must hold (epochs that the run has "
                 f"finished), got {self.max_epochs}"
@@ -88,7 +88,7 @@ class State:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the checkpoint is of the last epoch that is asked for: the run was killed before
-        it had its result.
+        """Whether the checkpoint is of the last epoch that is asked for, or a later one: the run
+        was killed before it had its result, or is asked how it was at a rung.
         """
-        return self.ended is not None or self.epochs == self.until
+        return self.ended is not None or self.epochs >= self.until

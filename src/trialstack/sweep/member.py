@@ -24,8 +24,8 @@ class Member:
         before: how the trial ended so far; None for a new one.
         returned: once it has ended.
         same_as: the job before it that has the same config, and trains for both.
-        trained: the epoch that it was stopped at; all if this command has brought it to its end,
-            whichever.
+        trained: the epoch that it has come to, of one that goes on; all if this command has brought
+            it to its end, whichever.
     """
 
     job: Job

@@ -150,8 +150,8 @@ class Sweep:
             result = Result.read(member.job.folder)
             if name in before and member.job.folder.exists():
                 member.before = result.status if result is not None else Status.INTERRUPTED
-            if member.before == Status.STOPPED and member.goes_on and result is not None:
-                member.trained = result.epochs
+            if member.goes_on and result is not None:
+                member.trained = min(result.epochs, member.epochs - 1)
             if member.kept and result is not None:
                 member.returned = member.job.returned(_objective(result))
         for member in members:
@@ -323,7 +323,8 @@ class Sweep:
                 result = Result.read(member.job.folder)
                 if (
                     result is not None
-                    and (result.status, result.epochs) == (Status.STOPPED, epoch)
+                    and result.status == Status.STOPPED
+                    and (result.rung is None or result.epochs == epoch)
                     and result.reason != text
                 ):
                     replace(result, reason=text, rung=rung).write(member.job.folder)
@@ -344,6 +345,7 @@ class Sweep:
         for member in together:
             if member.goes_on:
                 refuse_links(member.job.folder)
+                self._mark_unfinished(member)
             else:
                 discard(member.job.folder)
             if not member.job.is_open:
@@ -365,6 +367,15 @@ class Sweep:
             else:
                 member.trained = member.epochs
                 self._close(member, result)
+
+    def _mark_unfinished(self, member: Member) -> None:
+        """Have a trial that trains on from a rung not be called stopped, should it be killed."""
+        result = Result.read(member.job.folder)
+        if result is not None and result.status == Status.STOPPED:
+            unfinished = replace(
+                result, status=Status.INTERRUPTED, reason="trained on beyond a rung", rung=None
+            )
+            unfinished.write(member.job.folder)
 
     def _close(self, member: Member, result: Result) -> None:
         """Give Hydra what has become of a job."""
