@@ -17,6 +17,7 @@ from optuna.trial import TrialState  # noqa: E402
 from tests.conftest import Ended  # noqa: E402
 from tests.run.test_runs import weights  # noqa: E402
 from tests.sweep.test_sweeps import leaderboard, result  # noqa: E402
+from trialstack.sweep import search_space  # noqa: E402
 from trialstack.sweep.sweep import Sweep  # noqa: E402
 
 Command = Callable[..., Ended]
@@ -101,6 +102,29 @@ def test_a_search_that_was_stopped_suggests_what_it_would_have(
         patched.setattr(Sweep, "_train_stacks", stop)
         assert command("train.py", *SEARCH, *SPACE).code == 130
     assert sum(trial.state == TrialState.RUNNING for trial in trials()) == 4
+    assert command("train.py", *SEARCH, *SPACE).code == 0
+    assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
+    assert told() == told(Path("outputs/sweeps/whole"))
+
+
+@pytest.mark.parametrize("suggestion", [3, 7])
+def test_a_search_that_was_stopped_while_it_asked_goes_on(
+    suggestion: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    suggest = search_space._suggest
+
+    def stop(trial: Any, key: str, *others: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2 * suggestion:  # one of its two parameters is there
+            raise KeyboardInterrupt
+        suggest(trial, key, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(search_space, "_suggest", stop)
+        assert command("train.py", *SEARCH, *SPACE).code == 130
+    assert len(trials()) == suggestion
     assert command("train.py", *SEARCH, *SPACE).code == 0
     assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
     assert told() == told(Path("outputs/sweeps/whole"))

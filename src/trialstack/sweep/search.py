@@ -31,7 +31,7 @@ from trialstack.sweep.shared import Shared
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-    from trialstack.sweep.study import Study
+    from trialstack.sweep.study import Suggestion
 
 log = logging.getLogger(__name__)
 
@@ -204,15 +204,14 @@ def _plan(
         memory.add_trials([trial for trial in opened.get_trials() if trial.state.is_finished()])
     study = Study(memory, space, options.sampler, _sampler_seed(options, config), config)
     study.check_space()
-    told = len(study.trials)
-    count = min(options.batch, options.n_trials - told)
+    told = study.told
     each = f", each with {options.repeats} seeds" if options.repeats > 1 else ""
-    if count <= 0:
+    asked = study.batch(options.batch, options.n_trials)
+    if not asked:
         print(f"the search has all of its {options.n_trials} trials{each}")
         return
-    _begin(task, options, told, count)
-    asked = study.ask(count, first=told == 0)
-    launcher.launch(_jobs(study, asked, options, config), initial_job_idx=told * options.repeats)
+    _begin(task, options, told, len(asked))
+    launcher.launch(_jobs(asked, options, config), initial_job_idx=told * options.repeats)
     print(
         f"{task.shared.number - 1} of {task.shared.of} batches are trained, this is the next one"
         f" of a search of {options.n_trials} trials{each}"
@@ -228,13 +227,10 @@ def _begin(task: InSearch, options: Options, told: int, count: int) -> None:
     )
 
 
-def _jobs(
-    study: "Study", asked: Sequence["Trial"], options: Options, config: DictConfig
-) -> list[list[str]]:
+def _jobs(asked: Sequence["Suggestion"], options: Options, config: DictConfig) -> list[list[str]]:
     """Overrides of the jobs of some suggestions, seed by seed."""
     jobs = []
-    for trial in asked:
-        overrides = study.overrides(trial)
+    for _, overrides in asked:
         if options.repeats == 1:
             jobs.append(overrides)
         others = [line for line in overrides if not line.startswith("seed=")]
@@ -277,16 +273,17 @@ class _Search:
         from trialstack.sweep.report import report_sweep
 
         failed = total = 0
-        waiting, there = len(self.study.waiting()), len(self.study.trials)
+        told = self.study.told
+        waiting = len(self.study.trials) - told
         log.info(
             "search of %d trials in %s: %d are there%s",
             self.options.n_trials,
             os.path.relpath(self.folder),
-            there - waiting,
+            told,
             f", {waiting} go on" if waiting else "",
         )
         try:
-            while (asked := self._next()) is not None:
+            while asked := self.study.batch(self.options.batch, self.options.n_trials):
                 returned = self._train(asked)
                 lost = self._tell(asked, returned)
                 failed, total = failed + lost, total + len(asked)
@@ -300,28 +297,19 @@ class _Search:
         if failed:
             raise TrialsFailed(f"{failed} of {total} trials failed")
 
-    def _next(self) -> "list[Trial] | None":
-        """The next batch: what a command that was killed has left, or new suggestions."""
-        waiting = self.study.waiting()
-        if waiting:
-            return waiting
-        there = len(self.study.trials)
-        count = min(self.options.batch, self.options.n_trials - there)
-        return self.study.ask(count, first=there == 0) if count > 0 else None
-
-    def _train(self, asked: "Sequence[Trial]") -> list[list[JobReturn]]:
+    def _train(self, asked: "Sequence[Suggestion]") -> list[list[JobReturn]]:
         """Train a batch; return what came out, by suggestion."""
-        repeats, first = self.options.repeats, asked[0].number
+        repeats, first = self.options.repeats, asked[0].trial.number
         _begin(self.task, self.options, first, len(asked))
-        jobs = _jobs(self.study, asked, self.options, self.config)
+        jobs = _jobs(asked, self.options, self.config)
         returned = list(self.launcher.launch(jobs, initial_job_idx=first * repeats))
         return [returned[start : start + repeats] for start in range(0, len(returned), repeats)]
 
-    def _tell(self, asked: "Sequence[Trial]", returned: Sequence[Sequence[JobReturn]]) -> int:
+    def _tell(self, asked: "Sequence[Suggestion]", returned: Sequence[Sequence[JobReturn]]) -> int:
         """Tell what came out; return how many failed."""
         return sum(
             self._tell_one(trial, jobs) == Status.FAILED
-            for trial, jobs in zip(asked, returned, strict=True)
+            for (trial, _), jobs in zip(asked, returned, strict=True)
         )
 
     def _tell_one(self, trial: "Trial", jobs: Sequence[JobReturn]) -> Status:

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import optuna
 from hydra.utils import instantiate
@@ -27,6 +27,16 @@ from trialstack.sweep.search_space import Space
 MOST_SEED = 2**32
 
 Direction = Literal["minimize", "maximize"]
+
+
+class Suggestion(NamedTuple):
+    """Attributes:
+    trial: Optuna's.
+    overrides: with its parameters.
+    """
+
+    trial: Trial
+    overrides: list[str]
 
 
 class Study:
@@ -76,41 +86,36 @@ class Study:
                         f"{_shown(distribution)}, got {_shown(own)}; use another sweep=NAME"
                     )
 
-    def waiting(self) -> list[Trial]:
-        """Return trials that were asked for, and of which nothing is known: a command was
-        killed.
-        """
-        return [
-            Trial(self.study, trial._trial_id)
-            for trial in self.trials
-            if trial.state == TrialState.RUNNING
-        ]
+    @property
+    def told(self) -> int:
+        """How many trials have ended."""
+        return sum(trial.state.is_finished() for trial in self.trials)
 
-    def ask(self, count: int, first: bool) -> list[Trial]:
-        """Return so many new trials.
+    def batch(self, size: int, total: int) -> list[Suggestion]:
+        """Return the next trials, none if there are as many as there should be.
+
+        A command that was killed has left some of its batch, maybe in the middle of asking: they
+        are completed to what it would have been.
 
         Args:
-            count: how many.
-            first: whether they are the first ones of the study, which fill the space.
+            size: of a batch.
+            total: trials of the study.
         """
-        begin = len(self.trials)
-        if first:
-            points_nd = self._spread(count)
-        asked = []
+        waiting = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
+        begin = waiting[0].number if waiting else len(self.trials)
+        count = max(min(size, total - begin), len(waiting))
+        points_nd = self._spread(count) if begin == 0 else None
+        suggestions = []
         for place in range(count):
             number = begin + place
-            sampler = self._sampler(number)
-            if first:
-                sampler = _AtPoint(self.space.at(points_nd[place]), self._seed(number))
-            self.study.sampler = sampler
-            asked.append(self.study.ask())
-            self.space.suggest(asked[-1], self.config)
-        return asked
-
-    def overrides(self, trial: Trial) -> list[str]:
-        """Return a trial's overrides; what it was not asked for yet it is asked now."""
-        self.study.sampler = self._sampler(trial.number)
-        return self.space.suggest(trial, self.config)
+            self.study.sampler = self._sampler(number)
+            if points_nd is not None:
+                chosen = self.space.at(points_nd[place])
+                self.study.sampler = _AtPoint(chosen, self._seed(number))
+            left = place < len(waiting)
+            trial = Trial(self.study, waiting[place]._trial_id) if left else self.study.ask()
+            suggestions.append(Suggestion(trial, self.space.suggest(trial, self.config)))
+        return suggestions
 
     def _spread(self, count: int) -> Sequence[Sequence[float]]:
         """Points of a scrambled Sobol sequence."""
