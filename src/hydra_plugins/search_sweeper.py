@@ -37,7 +37,8 @@ class SearchSweeper(Sweeper):
             UserError: an option or the search space is at fault, or Optuna is missing.
             TrialsFailed: trials failed.
         """
-        from trialstack.sweep.search import Options, search
+        from trialstack.sweep.search import search
+        from trialstack.sweep.search_options import Options
 
         assert self.config is not None
         assert self.launcher is not None

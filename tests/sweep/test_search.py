@@ -134,6 +134,9 @@ def test_a_damaged_journal_is_made_anew_from_the_trials(command: Command) -> Non
     command("train.py", *SEARCH, *SPACE, "model.activation=choice(relu,tanh)")
     before = told()
     (FOLDER / "study.journal").write_text("{not a journal\n")
+    dry = command("train.py", *SEARCH, *SPACE, "model.activation=choice(relu,tanh)", "dry_run=true")
+    assert "the search has all of its 8 trials" in dry.out
+    assert (FOLDER / "study.journal").read_text() == "{not a journal\n"
     ended = command("train.py", *SEARCH, *SPACE, "model.activation=choice(relu,tanh)")
     assert ended.code == 0, ended.err
     assert "8 trials are read from their folders again" in ended.out

@@ -5,11 +5,9 @@ all its trials.
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
@@ -19,13 +17,10 @@ from trialstack.core import layout
 from trialstack.core.errors import TrialsFailed, UserError
 from trialstack.core.hydra_internals import JobReturn, outcome
 from trialstack.core.objective import direction
-from trialstack.core.rule import Rule, number, or_null, whole
 from trialstack.run.folder import locked
-from trialstack.run.metrics_csv import read_rows
-from trialstack.run.result import Result
 from trialstack.run.status import Status
-from trialstack.sweep.index import Indexed, SweepIndex
 from trialstack.sweep.search_direction import NAMES
+from trialstack.sweep.search_options import Options
 from trialstack.sweep.shared import Shared
 
 if TYPE_CHECKING:
@@ -34,70 +29,6 @@ if TYPE_CHECKING:
     from trialstack.sweep.study import Suggestion
 
 log = logging.getLogger(__name__)
-
-LARGEST_BATCH = 64
-"""Trials of a batch where `n_jobs` is null, at most: as many as a stack holds well."""
-
-SAMPLERS = ("tpe", "random", "sobol", "cmaes", "gp")
-
-_RULES: dict[str, Rule] = {
-    "n_trials": whole(1, "64"),
-    "n_jobs": or_null(whole(1, "16")),
-    "repeats": whole(1, "3"),
-    "max_failure_rate": number("from 0 to 1", lambda x: 0 <= x <= 1, "0.5"),
-    "sampler": Rule(
-        "the name of a sampler", lambda x: isinstance(x, Mapping) and "_target_" in x, "tpe"
-    ),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """`hydra.sweeper`, see `conf/hydra/sweeper/optuna.yaml`."""
-
-    sampler: Mapping[str, Any]
-    n_trials: int
-    n_jobs: int | None
-    repeats: int
-    direction: Any
-    max_failure_rate: float
-    study_name: str | None
-    storage: str | None
-    params: Mapping[str, Any] | None
-    custom_search_space: str | None
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> "Options":
-        """Return checked options.
-
-        Raises:
-            UserError: one breaks its rule, or is unknown.
-        """
-        known = {item.name for item in fields(cls)}
-        plain = {key: _plain(value) for key, value in values.items()}
-        for key, rule in _RULES.items():
-            if key == "sampler" and isinstance(plain.get(key), str):
-                raise UserError(
-                    f"hydra.sweeper.sampler is a group, got {plain[key]!r}; try "
-                    f"hydra/sweeper/sampler={'|'.join(SAMPLERS)}"
-                )
-            rule.check(f"hydra.sweeper.{key}", plain.get(key))
-        unknown = plain.keys() - known
-        if unknown:
-            raise UserError(
-                f"nothing reads hydra.sweeper.{min(unknown)}; there are {', '.join(sorted(known))}"
-            )
-        return cls(**plain)
-
-    @property
-    def batch(self) -> int:
-        """Suggestions that are trained together."""
-        return self.n_jobs or max(1, min(LARGEST_BATCH, self.n_trials // 4))
-
-    @property
-    def lines(self) -> list[str]:
-        """`params` as overrides."""
-        return [f"{key}={value}" for key, value in (self.params or {}).items()]
 
 
 class InSearch:
@@ -195,13 +126,18 @@ def _plan(
 ) -> None:
     """Say what would be trained: the next batch, and how many there are."""
     from trialstack.sweep.study import Study, open_study, study_in_memory
+    from trialstack.sweep.told import trials_in
 
     folder, towards = Path(str(config.hydra.sweep.dir)), NAMES[direction(str(config.objective))]
     memory = study_in_memory(towards)
     if (folder / layout.STUDY).exists() or options.storage is not None:
         name = options.study_name or folder.name
-        opened, _ = open_study(folder, options.storage, name, towards)
-        memory.add_trials([trial for trial in opened.get_trials() if trial.state.is_finished()])
+        opened = open_study(folder, options.storage, name, towards)
+        if opened is None:
+            trials = trials_in(folder, space, str(config.objective))
+        else:
+            trials = [trial for trial in opened.get_trials() if trial.state.is_finished()]
+        memory.add_trials(trials)
     study = Study(memory, space, options.sampler, _sampler_seed(options, config), config)
     study.check_space()
     told = study.told
@@ -249,7 +185,7 @@ class _Search:
         task: InSearch,
         folder: Path,
     ) -> None:
-        from trialstack.sweep.study import Study, open_study
+        from trialstack.sweep.study import Study, new_study, open_study
 
         self.options = options
         self.config = config
@@ -258,15 +194,18 @@ class _Search:
         self.shared = task.shared
         self.folder = folder
         self.objective = str(config.objective)
-        opened, damaged = open_study(
-            folder,
-            options.storage,
-            options.study_name or folder.name,
-            NAMES[direction(self.objective)],
-        )
+        name, towards = options.study_name or folder.name, NAMES[direction(self.objective)]
+        opened = open_study(folder, options.storage, name, towards)
+        if opened is None:
+            from trialstack.sweep.told import trials_in
+
+            trials = trials_in(folder, space, self.objective)
+            opened = new_study(folder, name, towards, trials)
+            log.warning(
+                "%s was damaged; %d trials are read from their folders again, the file is kept as "
+                "%s.damaged", layout.STUDY, len(trials), layout.STUDY,
+            )  # fmt: skip
         self.study = Study(opened, space, options.sampler, _sampler_seed(options, config), config)
-        if damaged:
-            self._rebuild()
         self.study.check_space()
 
     def run(self) -> None:
@@ -313,97 +252,12 @@ class _Search:
         )
 
     def _tell_one(self, trial: "Trial", jobs: Sequence[JobReturn]) -> Status:
-        from optuna.trial import TrialState
+        from trialstack.sweep.told import Told
 
         folders = [folder for job in jobs if (folder := getattr(job, "folder", None)) is not None]
-        found = self._found(folders, [_score(job) for job in jobs])
-        for name, value in found.attributes.items():
-            trial.set_user_attr(name, value)
-        # of a command that was killed while it told
-        there = self.study.trials[trial.number].intermediate_values
-        for epoch, score in found.by_epoch.items():
-            if epoch not in there:
-                trial.report(score, epoch)
-        pruned = found.state == TrialState.PRUNED
-        self.study.study.tell(trial, None if pruned else found.value, state=found.state)
-        return found.status
-
-    def _found(self, folders: Sequence[Path], scores: Sequence[float]) -> "_Found":
-        """What has come out of a suggestion.
-
-        Args:
-            folders: of its trials; none if another launcher trained them.
-            scores: their objectives.
-        """
-        from optuna.trial import TrialState
-
-        status = _worst([(Result.read(folder) or Result()).status for folder in folders])
-        if status == Status.COMPLETED and any(map(math.isnan, scores)):
-            status = Status.FAILED
-        by_epoch = dict(self._by_epoch(folders))
-        if status == Status.DIVERGED:  # a sampler looks at the last epoch
-            by_epoch[max(by_epoch, default=0) + 1] = math.nan
-        state = {Status.COMPLETED: TrialState.COMPLETE, Status.FAILED: TrialState.FAIL}.get(
-            status, TrialState.PRUNED
-        )
-        value = fmean(scores) if state == TrialState.COMPLETE else None
-        if state == TrialState.PRUNED:  # what Optuna makes of it by itself
-            last = by_epoch[max(by_epoch)] if by_epoch else math.nan
-            value = None if math.isnan(last) else last
-        names = [os.path.relpath(folder, self.folder) for folder in folders]
-        return _Found(status, state, value, by_epoch, {"status": str(status), "folder": names})
-
-    def _by_epoch(self, folders: Sequence[Path]) -> list[tuple[int, float]]:
-        """The objective's mean over seeds, by epoch that all of them have."""
-        by_seed = [
-            {
-                int(row["epoch"]): row[self.objective]
-                for row in read_rows(folder / layout.METRICS)
-                if self.objective in row
-            }
-            for folder in folders
-        ]
-        epochs = set.intersection(*map(set, by_seed)) if by_seed else set()
-        return [(epoch, fmean(seed[epoch] for seed in by_seed)) for epoch in sorted(epochs)]
-
-    def _rebuild(self) -> None:
-        """Tell a new study what lies in the trials' folders."""
-        from optuna.trial import create_trial
-
-        rows: dict[str, list[tuple[Path, Indexed]]] = {}
-        for name, indexed in SweepIndex.read(self.folder).trials.items():
-            rows.setdefault(indexed.row, []).append((self.folder / name, indexed))
-        space, told = self.study.space, 0
-        for row in rows.values():
-            folders = [folder for folder, _ in row]
-            results = [Result.read(folder) for folder in folders]
-            if any(
-                result is None or not (result.status.is_final or result.status == Status.STOPPED)
-                for result in results
-            ):
-                break  # what comes after it is suggested again
-            scores = [result.objective for result in results if result is not None]
-            found = self._found(folders, [math.nan if score is None else score for score in scores])
-            try:
-                trial = create_trial(
-                    state=found.state,
-                    value=found.value,
-                    params=space.params_of(row[0][1].value),
-                    distributions=dict(space.distributions),
-                    user_attrs=dict(found.attributes),
-                    intermediate_values=dict(found.by_epoch),
-                )
-            except ValueError:  # it is of another space
-                continue
-            self.study.study.add_trial(trial)
-            told += 1
-        log.warning(
-            "%s was damaged; %d trials are read from their folders again, the file is kept as "
-            "%s.damaged",
-            layout.STUDY,
-            told,
-            layout.STUDY,
-        )
+        told = Told.of(self.folder, folders, [_score(job) for job in jobs], self.objective)
+        told.tell(self.study.study, trial)
+        return told.status
 
     def _write_best(self) -> None:
         from optuna.trial import TrialState
@@ -416,25 +270,6 @@ class _Search:
         OmegaConf.save(OmegaConf.create(values), self.folder / layout.OPTIMIZATION_RESULTS)
 
 
-class _Found(NamedTuple):
-    """What a study is told of a suggestion."""
-
-    status: Status
-    state: Any
-    value: float | None
-    by_epoch: Mapping[int, float]
-    attributes: Mapping[str, Any]
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
 def _score(job: JobReturn) -> float:
     value = outcome(job)
     return math.nan if isinstance(value, Exception) else float(value)
-
-
-def _worst(statuses: Sequence[Status]) -> Status:
-    order = (Status.FAILED, Status.INTERRUPTED, Status.DIVERGED, Status.STOPPED)
-    return next((status for status in order if status in statuses), Status.COMPLETED)

@@ -171,16 +171,15 @@ class _AtPoint(RandomSampler):
 
 def open_study(
     folder: Path, storage: str | None, name: str, direction: Direction
-) -> tuple[optuna.Study, bool]:
-    """Return the study in a sweep's folder, or in another storage, and whether it was damaged and
-    is empty now.
+) -> optuna.Study | None:
+    """Return the study in a sweep's folder, or in another storage; None if the former is damaged.
 
     Raises:
         UserError: the storage cannot be used.
     """
     file = folder / layout.STUDY
     try:
-        return _study(storage if storage else _journal(file), name, direction), False
+        return _study(storage if storage else _journal(file), name, direction)
     except Exception as error:
         if storage is not None:
             raise UserError(
@@ -188,8 +187,19 @@ def open_study(
             ) from error
         if isinstance(error, OSError):
             raise
-        os.replace(file, file.with_name(file.name + ".damaged"))
-        return _study(_journal(file), name, direction), True
+        return None
+
+
+def new_study(
+    folder: Path, name: str, direction: Direction, trials: Sequence[FrozenTrial]
+) -> optuna.Study:
+    """Make a study of these trials in a sweep's folder, where a damaged one is set aside."""
+    file, part = folder / layout.STUDY, folder / f"{layout.STUDY}.new"
+    part.unlink(missing_ok=True)
+    _study(_journal(part), name, direction).add_trials(trials)
+    os.replace(file, file.with_name(f"{file.name}.damaged"))
+    os.replace(part, file)
+    return _study(_journal(file), name, direction)
 
 
 def study_in_memory(direction: Direction) -> optuna.Study:
