@@ -125,19 +125,16 @@ def _plan(
     options: Options, space: Any, config: DictConfig, launcher: Launcher, task: InSearch
 ) -> None:
     """Say what would be trained: the next batch, and how many there are."""
-    from trialstack.sweep.study import Study, open_study, study_in_memory
+    from trialstack.sweep.study import Study, read_study, study_in_memory
     from trialstack.sweep.told import trials_in
 
     folder, towards = Path(str(config.hydra.sweep.dir)), NAMES[direction(str(config.objective))]
     memory = study_in_memory(towards)
-    if (folder / layout.STUDY).exists() or options.storage is not None:
-        name = options.study_name or folder.name
-        opened = open_study(folder, options.storage, name, towards)
-        if opened is None:
-            trials = trials_in(folder, space, str(config.objective))
-        else:
-            trials = [trial for trial in opened.get_trials() if trial.state.is_finished()]
-        memory.add_trials(trials)
+    opened = read_study(folder, options.storage, options.study_name or folder.name)
+    if opened is not None:
+        memory.add_trials([trial for trial in opened.get_trials() if trial.state.is_finished()])
+    elif (folder / layout.STUDY).exists():
+        memory.add_trials(trials_in(folder, space, str(config.objective)))
     study = Study(memory, space, options.sampler, _sampler_seed(options, config), config)
     study.check_space()
     told = study.told
@@ -185,7 +182,8 @@ class _Search:
         task: InSearch,
         folder: Path,
     ) -> None:
-        from trialstack.sweep.study import Study, new_study, open_study
+        from trialstack.sweep.study import Study, new_study, read_study
+        from trialstack.sweep.told import trials_in
 
         self.options = options
         self.config = config
@@ -195,16 +193,17 @@ class _Search:
         self.folder = folder
         self.objective = str(config.objective)
         name, towards = options.study_name or folder.name, NAMES[direction(self.objective)]
-        opened = open_study(folder, options.storage, name, towards)
+        opened = read_study(folder, options.storage, name)
         if opened is None:
-            from trialstack.sweep.told import trials_in
-
-            trials = trials_in(folder, space, self.objective)
-            opened = new_study(folder, name, towards, trials)
-            log.warning(
-                "%s was damaged; %d trials are read from their folders again, the file is kept as "
-                "%s.damaged", layout.STUDY, len(trials), layout.STUDY,
-            )  # fmt: skip
+            trials = (
+                trials_in(folder, space, self.objective) if (folder / layout.STUDY).exists() else []
+            )
+            opened = new_study(folder, options.storage, name, towards, trials)
+            if trials:
+                log.warning(
+                    "%s was damaged; %d trials are read from their folders again, the file is kept "
+                    "as %s.damaged", layout.STUDY, len(trials), layout.STUDY,
+                )  # fmt: skip
         self.study = Study(opened, space, options.sampler, _sampler_seed(options, config), config)
         self.study.check_space()
 

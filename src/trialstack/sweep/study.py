@@ -169,17 +169,20 @@ class _AtPoint(RandomSampler):
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
-def open_study(
-    folder: Path, storage: str | None, name: str, direction: Direction
-) -> optuna.Study | None:
-    """Return the study in a sweep's folder, or in another storage; None if the former is damaged.
+def read_study(folder: Path, storage: str | None, name: str) -> optuna.Study | None:
+    """Return the study in a sweep's folder, or in another storage; None if there is none that can
+    be read. Nothing is written.
 
     Raises:
         UserError: the storage cannot be used.
     """
     file = folder / layout.STUDY
+    if storage is None and not file.exists():
+        return None
     try:
-        return _study(storage if storage else _journal(file), name, direction)
+        return optuna.load_study(study_name=name, storage=storage or _journal(file))
+    except KeyError:
+        return None
     except Exception as error:
         if storage is not None:
             raise UserError(
@@ -191,13 +194,22 @@ def open_study(
 
 
 def new_study(
-    folder: Path, name: str, direction: Direction, trials: Sequence[FrozenTrial]
+    folder: Path,
+    storage: str | None,
+    name: str,
+    direction: Direction,
+    trials: Sequence[FrozenTrial],
 ) -> optuna.Study:
-    """Make a study of these trials in a sweep's folder, where a damaged one is set aside."""
+    """Make a study of some trials, where `read_study` finds it; a file that is there is set
+    aside.
+    """
+    if storage is not None:
+        return _study(storage, name, direction)
     file, part = folder / layout.STUDY, folder / f"{layout.STUDY}.new"
     part.unlink(missing_ok=True)
     _study(_journal(part), name, direction).add_trials(trials)
-    os.replace(file, file.with_name(f"{file.name}.damaged"))
+    if file.exists():
+        os.replace(file, file.with_name(f"{file.name}.damaged"))
     os.replace(part, file)
     return _study(_journal(file), name, direction)
 
