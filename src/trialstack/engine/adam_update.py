@@ -6,6 +6,7 @@ Shapes: S trials in a stack, P parameters of a trial.
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +14,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 
-@torch.library.custom_op(
-    "trialstack::adam", mutates_args=("weights", "gradient", "exp_avg", "exp_avg_sq")
-)
-def adam(
+def formula(
     weights: Tensor,
     gradient: Tensor,
     exp_avg: Tensor,
@@ -24,7 +22,7 @@ def adam(
     numbers: Sequence[Tensor],
     decoupled: bool,
 ) -> None:
-    """Make a step.
+    """Make a step, in operations of torch.
 
     Args:
         weights: [S, 1, P] or [1, P], as the three after it.
@@ -36,18 +34,6 @@ def adam(
         decoupled: decay is a factor of the weights, as in AdamW; else it is what of them is added
             to their gradient.
     """
-    formula(weights, gradient, exp_avg, exp_avg_sq, numbers, decoupled)
-
-
-def formula(
-    weights: Tensor,
-    gradient: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    numbers: Sequence[Tensor],
-    decoupled: bool,
-) -> None:
-    """Make a step, in operations of torch."""
     decay, keep1, beta2, keep2, eps, negative_rate = numbers
     if decoupled:
         weights.mul_(decay)
@@ -59,18 +45,17 @@ def formula(
     weights.addcmul_(torch.div(exp_avg, denominator, out=denominator), negative_rate)
 
 
+adam = torch.library.custom_op(
+    "trialstack::adam", formula, mutates_args=("weights", "gradient", "exp_avg", "exp_avg_sq")
+)
+"""The same as one operation of torch."""
+
+
 @adam.register_kernel("cuda")
-def _adam_cuda(
-    weights: Tensor,
-    gradient: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    numbers: Sequence[Tensor],
-    decoupled: bool,
-) -> None:
-    update = compiled(weights.device) or formula
+def _on_cuda(weights: Tensor, *others: Any) -> None:
     with torch.cuda.device(weights.device):
-        update(weights, gradient, exp_avg, exp_avg_sq, numbers, decoupled)
+        update = compiled(weights.device) or formula
+        update(weights, *others)
 
 
 @functools.cache
