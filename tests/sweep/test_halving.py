@@ -63,6 +63,9 @@ def test_the_best_rows_train_on_and_are_what_they_are_without_halving(command: C
     assert len(parts[-1].axes[0].lines) == 4 + 2
     assert "test/acc" in result(1)["metrics"]
     assert "test/acc" not in result(2)["metrics"]
+    verified = command("verify.py", f"trial={FOLDER / '2'}")
+    assert verified.code == 0, verified.err
+    assert "stopped in a stack of 2, stopped alone" in verified.out
 
     command("train.py", *QUICK, RATES, "sweep=whole")
     assert torch.allclose(
@@ -212,6 +215,7 @@ def test_a_dry_run_says_how_many_train_how_far(command: Command) -> None:
         (["halving.factor=1"], "halving.factor must be a whole number of at least 2, got 1"),
         (["halving.rungs=[4,2]"], "halving.rungs must be a list of epochs from 1, each later"),
         (["halving.rungs=[2,5]"], "halving.rungs must be below trainer.max_epochs=5, got [2, 5]"),
+        (["halving.min_epochs=5"], "halving.min_epochs must be below trainer.max_epochs=5, got 5"),
         (["halving.min_epochs=0"], "halving.min_epochs must be a whole number of at least 1"),
         (["halving.factor=2,3"], "halving must be the same in all trials"),
         (["trainer.limit_val_batches=0"], "objective=val/acc needs validation"),

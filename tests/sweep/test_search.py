@@ -1,5 +1,6 @@
 """Searches with Optuna: what is suggested, told and found, also after a crash."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.conftest import Ended  # noqa: E402
 from tests.run.test_runs import weights  # noqa: E402
 from tests.sweep.test_sweeps import leaderboard, result  # noqa: E402
 from trialstack.sweep import search_space  # noqa: E402
+from trialstack.sweep.figure import sweep_figure  # noqa: E402
+from trialstack.sweep.leaderboard import Leaderboard  # noqa: E402
 from trialstack.sweep.sweep import Sweep  # noqa: E402
 
 Command = Callable[..., Ended]
@@ -64,6 +67,12 @@ def test_a_search_trains_batches_and_tells_what_came_out(command: Command) -> No
     edges = (10**-2.25, 10**-1.5, 10**-0.75, 1)
     assert all(rate <= edge for rate, edge in zip(rates, edges, strict=True))
     assert {trial.params["model.dropout"] for trial in found[:4]} == {0.0, 0.2}
+    axes = sweep_figure(Leaderboard(FOLDER)).subfigs[-1].axes
+    assert [part.get_xlabel() for part in axes] == [
+        "epoch (dotted: rungs)", "trial", "importance after 1 epoch",
+    ]  # fmt: skip
+    shown = [label.get_text().replace(".\n", ".") for label in axes[2].get_yticklabels()]
+    assert sorted(shown) == ["model.dropout", "optimizer.lr"]
 
     again = command("train.py", *SEARCH, *SPACE)
     assert again.code == 0, again.err
@@ -193,6 +202,9 @@ def test_a_dry_run_plans_the_first_batch_and_writes_nothing(command: Command) ->
     ended = command("train.py", *SEARCH, *SPACE, "dry_run=true")
     assert ended.code == 0, ended.err
     assert "0 of 2 batches are trained, this is the next one of a search of 8 trials" in ended.out
+    [whole] = re.findall(r"about (\d+) s of training are left", ended.out)
+    [batch] = re.findall(r"about (\d+) s of training, at most", ended.out)
+    assert abs(int(whole) - 2 * int(batch)) <= 2
     assert "halving: 4 trials to epoch 1, 2 trials to epoch 2" in ended.out
     assert not FOLDER.exists()
 
@@ -210,6 +222,9 @@ def test_a_dry_run_plans_the_first_batch_and_writes_nothing(command: Command) ->
         (["data.batch_size=interval(8,64)"], "got 8.0; use range(...) of whole numbers"),
         (["hydra.sweeper.custom_search_space=no.such"], "cannot be imported"),
         (["optimizer.lr=-1,-2", "model.dropout=0.1"], "optimizer.lr must be"),
+        (["sweep=a,b"], "sweep must be the same in all trials of a search, got several"),
+        (["halving.factor=2,4"], "halving.factor must be the same in all trials of a search"),
+        (["hydra.sweeper.n_jobs=1"], "halving=successive needs several trials in a batch, got 1"),
     ],
     ids=lambda case: " ".join(case) if isinstance(case, list) else "",
 )
@@ -217,7 +232,7 @@ def test_a_search_that_cannot_be(command: Command, overrides: list[str], says: s
     ended = command("train.py", *SEARCH, *SPACE, *overrides)
     assert ended.code == 2, ended.err
     assert says in ended.err
-    assert not (FOLDER / "study.journal").exists()
+    assert not FOLDER.exists()
 
 
 def test_a_study_of_another_space_is_refused(command: Command) -> None:

@@ -41,13 +41,19 @@ class HalvingConfig(Group):
         """Return the rungs of trials of so many epochs.
 
         Raises:
-            UserError: one is not before their end.
+            UserError: one is not before their end, or none is.
         """
         if self.name == "none":
             return []
         if self.rungs is None:
             powers = (self.min_epochs * self.factor**power for power in range(64))
-            return list(takewhile(lambda rung: rung < epochs, powers))
+            rungs = list(takewhile(lambda rung: rung < epochs, powers))
+            if not rungs:
+                raise UserError(
+                    f"halving.min_epochs must be below trainer.max_epochs={epochs}, got "
+                    f"{self.min_epochs}; train longer, or use halving=none"
+                )
+            return rungs
         if self.rungs[-1] >= epochs:
             raise UserError(
                 f"halving.rungs must be below trainer.max_epochs={epochs}, got {self.rungs}; leave "

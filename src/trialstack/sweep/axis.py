@@ -32,13 +32,20 @@ class Scale:
     Args:
         values: that have results, or all if none has.
         others: numbers far outside of these are drawn at the edge.
+        log: whether numbers above 0 are on a log scale; None if that follows from them.
     """
 
-    def __init__(self, values: Sequence[Any], others: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, values: Sequence[Any], others: Sequence[Any] = (), log: bool | None = None
+    ) -> None:
         distinct = list({json.dumps(item): item for item in (*values, *others)}.values())
         numbers = all(type(item) in (int, float) and math.isfinite(item) for item in distinct)
         self.numeric = numbers and len(distinct) > 1
-        self.log = self.numeric and min(values) > 0 and max(values) / min(values) >= WIDE
+        self.log = (
+            self.numeric
+            and min(values) > 0
+            and (max(values) / min(values) >= WIDE if log is None else log)
+        )
         ordered = sorted(distinct) if self.numeric else distinct
         self._places = {json.dumps(item): float(i) for i, item in enumerate(ordered)}
         if self.numeric:

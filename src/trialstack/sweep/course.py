@@ -1,10 +1,11 @@
-"""The course of a halved sweep as a picture: learning curves up to the rungs, and the best so
-far.
+"""The course of a halved sweep or a search as a picture: learning curves up to the rungs, the best
+so far, and which parameters matter.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from trialstack.core import layout
@@ -14,12 +15,28 @@ from trialstack.run.status import Status
 from trialstack.sweep.axis import ScoreScale
 from trialstack.sweep.leaderboard import Leaderboard
 
+if TYPE_CHECKING:
+    from trialstack.sweep.importance import Searched
 
-def plot_course(figure: SubFigure, scores: ScoreScale, leaderboard: Leaderboard) -> None:
+MOST = 8
+"""Importances that are shown."""
+
+
+def plot_course(
+    figure: SubFigure,
+    scores: ScoreScale,
+    leaderboard: Leaderboard,
+    study: "Searched | None" = None,
+) -> None:
     """Plot the objective against epochs, trials that trained to the end in colour, and against
-    trials in the order of their folders, with the best one so far.
+    trials in the order of their folders, with the best one so far; and of a search importances.
     """
-    by_epoch, by_trial = figure.subplots(1, 2, sharey=True, squeeze=False).ravel()
+    importances = {} if study is None else study.importances
+    parts = 3 if importances else 2
+    by_epoch, by_trial, *others = figure.subplots(1, parts)
+    by_trial.sharey(by_epoch)
+    if study is not None and importances:
+        _plot_importances(others[0], study)
     rungs = set()
     for entry in leaderboard.entries:
         rows = read_rows(leaderboard.folder / entry.name / layout.METRICS)
@@ -75,3 +92,17 @@ def plot_course(figure: SubFigure, scores: ScoreScale, leaderboard: Leaderboard)
     by_trial.legend(fontsize=7, loc="lower right" if scores.higher else "upper right")
     for axes in (by_epoch, by_trial):
         axes.grid(alpha=0.3)
+
+
+def _plot_importances(axes: Axes, study: "Searched") -> None:
+    keys = list(study.importances)[:MOST]
+    bars = axes.barh(
+        [key.replace(".", ".\n") for key in keys],
+        [study.importances[key] for key in keys],
+        color="tab:blue",
+    )
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    epochs = "epoch" if study.epoch == 1 else "epochs"
+    axes.set(xlabel=f"importance after {study.epoch} {epochs}")

@@ -40,9 +40,9 @@ TRIALS = 8
 
 def plan_table(
     configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]], share: float
-) -> str:
-    """Return the stacks of these trials as a table, with times from a few measured steps; nothing
-    is written.
+) -> tuple[str, float]:
+    """Return the stacks of these trials as a table, with times from a few measured steps, and about
+    how many seconds they train; nothing is written.
 
     Args:
         configs: of the trials.
@@ -63,7 +63,7 @@ def plan_table(
 
 def _plan_table(
     configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]], share: float
-) -> str:
+) -> tuple[str, float]:
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
     for stack in _alike(plan(configs)):
@@ -104,7 +104,7 @@ def _plan_table(
     text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
     trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
     of_all = f"{trials}, about {total:.0f} s of training, at most {largest:.2f} GiB"
-    return f"{text}\n{of_all}; nothing was trained"
+    return f"{text}\n{of_all}; nothing was trained", total
 
 
 def _alike(stacks: Sequence[Planned]) -> list[Planned]:

@@ -1,15 +1,16 @@
 """A sweep as a picture: the objective against every value that varies, and all of them at once."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
 
+from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.identity import shown
 from trialstack.core.objective import rounded
@@ -18,6 +19,9 @@ from trialstack.sweep.axis import Scale, ScoreScale, off_scale
 from trialstack.sweep.course import plot_course
 from trialstack.sweep.leaderboard import Leaderboard
 
+if TYPE_CHECKING:
+    from trialstack.sweep.importance import Searched
+
 COLOURS = 6
 """Values of a key, at most, that colours stand for."""
 
@@ -25,7 +29,9 @@ ASIDE = 0.08
 """Distance of colours at the same name, of that between two names."""
 
 JOINED = 16
-"""Points of a series, at most, that are joined by lines: more are rather a cloud."""
+"""Points of a series, at most, that are joined by lines, if they differ in nothing else: more are
+rather a cloud.
+"""
 
 NO_RESULT = (Status.DIVERGED, Status.FAILED)
 """Statuses of trials that are marked."""
@@ -45,14 +51,16 @@ def save_figure(leaderboard: Leaderboard, path: Path) -> None:
 
 def sweep_figure(leaderboard: Leaderboard) -> Figure:
     """Plot the objective against each key that varies; of several, also parallel coordinates, a
-    line a row; and of a halved sweep its course.
+    line a row; and of a halved sweep or a search its course.
     """
     keys = leaderboard.keys or ["seed"]
+    study = _searched(leaderboard.folder)
+    scales = {key: _scale(key, leaderboard, study) for key in keys}
     several = len(keys) > 1 and leaderboard.best is not None
     columns = min(len(keys), 3)
     rows = -(-len(keys) // columns)
-    halved = leaderboard.is_halved
-    heights = [3.6 * rows, *([3.6] if several else []), *([3.6] if halved else [])]
+    has_course = leaderboard.is_halved or study is not None
+    heights = [3.6 * rows, *([3.6] if several else []), *([3.6] if has_course else [])]
     figure = Figure(figsize=(max(6.5, 4.5 * columns), sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).ravel()
     grid = parts[0].subplots(rows, columns, squeeze=False, sharey=True).ravel()
@@ -60,16 +68,27 @@ def sweep_figure(leaderboard: Leaderboard) -> Figure:
         axes.axis("off")
     scores = _score_scale(leaderboard)
     for key, axes in zip(keys, grid, strict=False):
-        _plot_key(axes, key, scores, leaderboard)
+        _plot_key(axes, key, scales[key], scores, leaderboard)
     if several and scores is not None:
-        _plot_parallel(parts[1], keys, scores, leaderboard)
-    if halved and scores is not None:
-        plot_course(parts[-1], scores, leaderboard)
+        _plot_parallel(parts[1], scales, scores, leaderboard)
+    if has_course and scores is not None:
+        plot_course(parts[-1], scores, leaderboard, study)
     return figure
 
 
-def _scale(key: str, leaderboard: Leaderboard) -> Scale:
+def _searched(folder: Path) -> "Searched | None":
+    if not (folder / layout.STUDY).exists():
+        return None
+    try:
+        from trialstack.sweep.importance import searched
+    except ImportError:  # of Optuna, without which a sweep can be looked at
+        return None
+    return searched(folder)
+
+
+def _scale(key: str, leaderboard: Leaderboard, study: "Searched | None") -> Scale:
     """The axis of a key: trials without a result do not stretch it."""
+    log = None if study is None else study.log.get(key)
     entries = leaderboard.entries
     values = [entry.trial.value(key) for entry in entries if entry.objective is not None]
     others = [
@@ -77,7 +96,9 @@ def _scale(key: str, leaderboard: Leaderboard) -> Scale:
         for entry in entries
         if entry.objective is None and entry.status in NO_RESULT
     ]
-    return Scale(values, others) if values else Scale([entry.trial.value(key) for entry in entries])
+    if not values:
+        return Scale([entry.trial.value(key) for entry in entries], log=log)
+    return Scale(values, others, log)
 
 
 def _score_scale(leaderboard: Leaderboard) -> ScoreScale | None:
@@ -92,9 +113,10 @@ def _score_scale(leaderboard: Leaderboard) -> ScoreScale | None:
     )
 
 
-def _plot_key(axes: Axes, key: str, scores: ScoreScale | None, leaderboard: Leaderboard) -> None:
+def _plot_key(
+    axes: Axes, key: str, scale: Scale, scores: ScoreScale | None, leaderboard: Leaderboard
+) -> None:
     """The objective against a key."""
-    scale = _scale(key, leaderboard)
     coloured = None
     if scores is None:
         axes.set_yticks([])
@@ -135,6 +157,10 @@ def _plot_scores(
     axes.set_yscale("log" if scores.log else "linear")
     axes.set_ylim(*scores.ends)
     coloured, series = _series(key, leaderboard)
+    others = [other for other in leaderboard.keys if other not in (key, coloured)]
+    all_else_equal = bool(leaderboard.keys) and all(
+        len({json.dumps(row.values[other]) for row in leaderboard.rows}) == 1 for other in others
+    )
     off: list[tuple[float, float]] = []
     for number, (name, points) in enumerate(series.items()):
         aside = 0 if scale.numeric else ASIDE * (number - (len(series) - 1) / 2)
@@ -142,9 +168,7 @@ def _plot_scores(
         x = [place for place, *_ in placed]
         y = [tuple(map(scores.place, of_place)) for _, *of_place in placed]
         errors = zip(*((mean - low, high - mean) for mean, low, high in y), strict=True)
-        joined = (
-            scale.numeric and bool(leaderboard.keys) and len(set(x)) == len(x) and len(x) <= JOINED
-        )
+        joined = scale.numeric and all_else_equal and len(set(x)) == len(x) and len(x) <= JOINED
         style: dict[str, Any] = {
             "fmt": "o-" if joined else "o",
             "label": name if coloured else None,
@@ -211,13 +235,12 @@ def _series(
 
 
 def _plot_parallel(
-    figure: SubFigure, keys: Sequence[str], scores: ScoreScale, leaderboard: Leaderboard
+    figure: SubFigure, scales: Mapping[str, Scale], scores: ScoreScale, leaderboard: Leaderboard
 ) -> None:
     rows = [row for row in reversed(leaderboard.rows) if row.mean is not None]  # the best on top
     means = [row.mean for row in rows if row.mean is not None]
-    scales = {key: _scale(key, leaderboard) for key in keys}
     axes = figure.subplots()
-    columns = range(len(keys) + 1)
+    columns = range(len(scales) + 1)
     spreads = [SPREAD * (rank / max(len(rows) - 1, 1) - 0.5) for rank in range(len(rows))]
     lines = [
         [
@@ -265,5 +288,5 @@ def _plot_parallel(
     keys_of_axes = [*(scale.named(key) for key, scale in scales.items()), leaderboard.objective]
     axes.set_xticks(columns, [key.replace(".", ".\n") for key in keys_of_axes])
     axes.set_yticks([])
-    axes.set(xlim=(-0.1, len(keys) + 0.35), ylim=(-0.05, 1.05))
+    axes.set(xlim=(-0.1, len(scales) + 0.35), ylim=(-0.05, 1.05))
     axes.spines[:].set_visible(False)

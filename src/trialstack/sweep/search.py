@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OF_SEARCH = ("sweep", "objective", "halving", "on_error", "retry", "dry_run")
+"""Keys that are no trial's."""
+
 
 class InSearch:
     """A task whose jobs are batches of a search.
@@ -93,15 +96,18 @@ def search(
         _plan(options, space, config, launcher, task)
         return
     folder = Path(str(config.hydra.sweep.dir))
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        try:
+    try:
+        with locked(folder):
             _Search(options, space, config, launcher, task, folder).run()
-        except (UserError, HydraException):
-            if not (folder / layout.INDEX).exists():  # no trial can be made: nothing has begun
-                (folder / layout.STUDY).unlink(missing_ok=True)
-                (folder / f"{layout.STUDY}.lock").unlink(missing_ok=True)
-            raise
+    except (UserError, HydraException):
+        if not (folder / layout.INDEX).exists():  # no trial can be made: nothing has begun
+            (folder / layout.STUDY).unlink(missing_ok=True)
+            (folder / f"{layout.STUDY}.lock").unlink(missing_ok=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _check(options: Options, space: Any, config: DictConfig) -> None:
@@ -113,6 +119,16 @@ def _check(options: Options, space: Any, config: DictConfig) -> None:
         raise UserError(
             f"hydra.sweeper.repeats={options.repeats} takes the seeds from seed={config.seed} on, "
             "got several; leave out seed, or give one"
+        )
+    for key in space.distributions:
+        if key.partition(".")[0] in OF_SEARCH:
+            raise UserError(
+                f"{key} must be the same in all trials of a search, got several; give one"
+            )
+    if options.batch == 1 and config.halving.name != "none":
+        raise UserError(
+            f"halving={config.halving.name} needs several trials in a batch, got 1; use "
+            "hydra.sweeper.n_jobs=16, or halving=none"
         )
 
 
@@ -145,9 +161,11 @@ def _plan(
         return
     _begin(task, options, told, len(asked))
     launcher.launch(_jobs(asked, options, config), initial_job_idx=told * options.repeats)
+    shared = task.shared
     print(
-        f"{task.shared.number - 1} of {task.shared.of} batches are trained, this is the next one"
-        f" of a search of {options.n_trials} trials{each}"
+        f"{shared.number - 1} of {shared.of} batches are trained, this is the next one of a search "
+        f"of {options.n_trials} trials{each}; about {shared.left * shared.seconds:.0f} s of "
+        "training are left"
     )
 
 

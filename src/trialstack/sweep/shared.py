@@ -8,6 +8,7 @@ class Shared:
     number: of the batch, from 1.
     of: how many batches there are.
     left: batches that are left, this one included.
+    seconds: of training that a dry run estimates for a batch.
     bar: once the first batch has one.
     datasets: that are loaded.
     """
@@ -15,6 +16,7 @@ class Shared:
     def __init__(self) -> None:
         self.number = self.of = 1
         self.left = 1.0
+        self.seconds = 0.0
         self.bar: Any = None
         self.datasets: Any = None
 

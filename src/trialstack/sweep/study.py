@@ -6,7 +6,8 @@ before: whoever goes on with a study after a crash is given what it would have b
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -169,9 +170,9 @@ class _AtPoint(RandomSampler):
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
-def read_study(folder: Path, storage: str | None, name: str) -> optuna.Study | None:
+def read_study(folder: Path, storage: str | None, name: str | None) -> optuna.Study | None:
     """Return the study in a sweep's folder, or in another storage; None if there is none that can
-    be read. Nothing is written.
+    be read. Nothing is written. A study without a name is the only one there.
 
     Raises:
         UserError: the storage cannot be used.
@@ -180,7 +181,8 @@ def read_study(folder: Path, storage: str | None, name: str) -> optuna.Study | N
     if storage is None and not file.exists():
         return None
     try:
-        return optuna.load_study(study_name=name, storage=storage or _journal(file))
+        with _quiet():
+            return optuna.load_study(study_name=name, storage=storage or _journal(file))
     except KeyError:
         return None
     except Exception as error:
@@ -223,12 +225,19 @@ def _journal(file: Path) -> JournalStorage:
 
 
 def _study(storage: str | BaseStorage, name: str | None, direction: Direction) -> optuna.Study:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with _quiet():
         return optuna.create_study(
             storage=storage, study_name=name, direction=direction, load_if_exists=True
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have Optuna not say that it made or found a study."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
     finally:
         optuna.logging.set_verbosity(before)
 

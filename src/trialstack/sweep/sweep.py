@@ -175,9 +175,11 @@ class Sweep:
         keys = varying(self.trials)
         labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
         planned, all_epochs = self._planned(), sum(member.epochs for member in self.left)
-        plan = plan_table(
+        plan, seconds = plan_table(
             [member.config for member in self.left], labels, sum(planned) / all_epochs
         )
+        if self.shared is not None:
+            self.shared.seconds = seconds
         return "\n\n".join([self._announcement(), plan, *self._halving_text()])
 
     def _planned(self) -> list[int]:

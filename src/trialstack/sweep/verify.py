@@ -26,6 +26,7 @@ from trialstack.run.checkpoints import read_checkpoint
 from trialstack.run.folder import read_config
 from trialstack.run.metrics_csv import METRICS, read_rows
 from trialstack.run.result import Result
+from trialstack.run.status import Status
 from trialstack.run.train import train
 from trialstack.run.trial import Trial
 
@@ -99,10 +100,10 @@ def verify(folder: Path, root: str | None = None) -> Verification:
         root: where the dataset lies now; None for where it lay.
 
     Raises:
-        UserError: it is no run folder, or the run has not ended.
+        UserError: it is no run folder, or the run has not ended, nor was stopped at a rung.
     """
     config, result = read_config(folder), Result.read(folder)
-    if result is None or not result.status.is_final:
+    if result is None or not (result.status.is_final or result.status == Status.STOPPED):
         status = "no result.json" if result is None else result.status
         raise UserError(
             f"a trial that has ended is needed, got {os.path.relpath(folder)} ({status}); train it "
@@ -113,14 +114,15 @@ def verify(folder: Path, root: str | None = None) -> Verification:
     precision = "64" if str(config.trainer.precision).startswith("64") else "32"
     with TemporaryDirectory() as temporary:
         alone = Path(temporary, "alone")
-        status = _train_alone(config, alone).status
+        until = result.epochs if result.status == Status.STOPPED else None
+        status = _train_alone(config, alone, until).status
         weights, metrics = _weights_differ(folder, alone), _metrics_differ(folder, alone)
         epochs = _epochs(folder), _epochs(alone)
         rounding, roundings, decided_by_rounding = 0.0, [0.0] * len(metrics), False
         if weights or any(metrics):
             for name, other_config in _rounded_otherwise(config, precision).items():
                 other = Path(temporary, name)
-                _train_alone(other_config, other)
+                _train_alone(other_config, other, until)
                 rounding = max(rounding, _weights_differ(alone, other))
                 roundings = list(map(max, roundings, _metrics_differ(alone, other)))
                 decided_by_rounding |= epochs[1] != _epochs(other) or rounding > DECIDED
@@ -155,13 +157,13 @@ def _rounded_otherwise(config: DictConfig, precision: str) -> dict[str, DictConf
     return {"nudged": nudged, "in_float64": in_float64}
 
 
-def _train_alone(config: DictConfig, folder: Path) -> Result:
+def _train_alone(config: DictConfig, folder: Path, until: int | None) -> Result:
     config = config.copy()
     config.folder, config.logger, config.test, config.resume = str(folder), {}, False, None
     parsed = parse(resolved(config))
     folder.mkdir()
     try:
-        [result] = train([Trial(parsed, folder)])
+        [result] = train([Trial(parsed, folder, until=until)])
     except Interrupted:
         raise Interrupted("the same command starts anew") from None
     return result
