@@ -62,6 +62,8 @@ def test_the_best_rows_train_on_and_are_what_they_are_without_halving(command: C
     assert [axes.get_xlabel() for axes in parts[-1].axes] == ["epoch (dotted: rungs)", "trial"]
     assert len(parts[-1].axes[0].lines) == 4 + 2
     assert "test/acc" in result(1)["metrics"]
+    # the last one trains by itself, and leaves what trials of a sweep leave
+    assert not (FOLDER / "1" / "history.png").exists()
     assert "test/acc" not in result(2)["metrics"]
     verified = command("verify.py", f"trial={FOLDER / '2'}")
     assert verified.code == 0, verified.err

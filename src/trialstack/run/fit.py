@@ -379,5 +379,6 @@ class Fit(ABC):
             with self.timing.measure("test"):
                 test = evaluate(best, data.test_samples)
             run.record(metrics=test.metrics)
-        images = data.test_samples.images if self.alone else None
+        pictured = self.alone and run.trial.pictured
+        images = data.test_samples.images if pictured else None
         report.conclude(run.result, test, best, images)

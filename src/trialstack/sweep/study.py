@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optuna
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from scipy.stats.qmc import Sobol
+from torch.quasirandom import SobolEngine
 
 from trialstack.core import layout
 from trialstack.core.errors import UserError
@@ -123,11 +124,8 @@ class Study:
         dimensions = len(self.space.distributions)
         if dimensions == 0:
             return [[]] * count
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a power of two is balanced
-            points: Sequence[Sequence[float]] = (
-                Sobol(dimensions, rng=self._seed(0)).random(count).tolist()
-            )
+        sobol = SobolEngine(dimensions, scramble=True, seed=self._seed(0))
+        points: list[list[float]] = sobol.draw(count, dtype=torch.float64).tolist()
         return points
 
     def _sampler(self, number: int) -> BaseSampler:

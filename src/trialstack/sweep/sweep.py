@@ -396,6 +396,7 @@ class Sweep:
             member.goes_on,
             until if until < member.epochs else None,
             logged=logged,
+            pictured=False,
         )
 
     def _failed(self, member: Member, error: Exception) -> Result:
