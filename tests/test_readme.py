@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [
     shlex.split(line, comments=True)[1:]
     for language, block in BLOCKS
-    if language == "bash"
+    if language == "bash"  # what is `sh` needs what a test has not, such as a cluster
     for line in block.replace("\\\n", "").splitlines()
     if line.startswith("python ")
 ]
@@ -58,7 +58,7 @@ def _shortened(script: str, arguments: list[str]) -> list[str]:
     if not any(argument.startswith("trainer.max_epochs") for argument in arguments):
         limits.append("trainer.max_epochs=2")
     if "hydra/sweeper=optuna" in arguments:
-        limits.append("hydra.sweeper.n_trials=4")
+        limits.append("hydra.sweeper.n_trials=8")
     return [*arguments, *limits, "--config-dir", "conf"]
 
 

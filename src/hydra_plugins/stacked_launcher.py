@@ -5,7 +5,9 @@ together.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
@@ -22,6 +24,9 @@ from trialstack.core.hydra_internals import (
     run_job,
     setup_globals,
 )
+
+if TYPE_CHECKING:
+    from trialstack.sweep.executor import Executor
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,13 @@ class StackedLauncher(Launcher):
     """
 
     accepts = True
+
+    @cached_property
+    def executor(self) -> "Executor":
+        """What trains stacks, for all batches of a search."""
+        from trialstack.sweep.executor import ThisProcess
+
+        return ThisProcess()
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -75,7 +87,7 @@ class StackedLauncher(Launcher):
         train_jobs = getattr(self.task_function, "train_jobs", None)
         if train_jobs is not None:
             returned: list[JobReturn] = train_jobs(
-                configs, self.config, self.context, self.task_function
+                configs, self.config, self.context, self.task_function, self.executor
             )
             return returned
         folder = Path(str(self.config.hydra.sweep.dir))

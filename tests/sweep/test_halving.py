@@ -13,7 +13,7 @@ from tests.sweep.test_sweeps import leaderboard, result
 from trialstack.run.stack_checkpoint import StackCheckpoint
 from trialstack.sweep.figure import sweep_figure
 from trialstack.sweep.leaderboard import Leaderboard
-from trialstack.sweep.sweep import Sweep
+from trialstack.sweep.phases import Phases
 
 Command = Callable[..., Ended]
 
@@ -124,15 +124,15 @@ def test_seeds_of_a_row_stay_together_also_across_stacks_and_engines(command: Co
 def test_a_sweep_that_was_stopped_between_rungs_goes_on(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_stacks = Sweep._train_stacks
+    train = Phases._train
 
-    def stop(self: Sweep, phase: Any, *others: Any) -> None:
+    def stop(self: Phases, phase: Any) -> None:
         if phase.number == 2:
             raise KeyboardInterrupt
-        train_stacks(self, phase, *others)
+        train(self, phase)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Sweep, "_train_stacks", stop)
+        patched.setattr(Phases, "_train", stop)
         assert command("train.py", *HALVED, RATES).code == 130
     assert [epochs for _, epochs, _ in ends(4)] == [1, 1, 1, 1]
     command("train.py", *HALVED, RATES)
@@ -167,15 +167,15 @@ def test_a_sweep_that_was_stopped_without_halving_goes_on_with_it(
 def test_a_trial_that_is_killed_beyond_a_rung_is_not_called_stopped(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_stack = Sweep._train_stack
+    train = Phases._train
 
-    def kill(self: Sweep, together: Any, until: int, *others: Any) -> None:
-        if until == 2:
+    def kill(self: Phases, phase: Any) -> None:
+        if phase.until == 2:
             monkeypatch.setattr("trialstack.run.train.train", _killed)
-        train_stack(self, together, until, *others)
+        train(self, phase)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Sweep, "_train_stack", kill)
+        patched.setattr(Phases, "_train", kill)
         command("train.py", *HALVED, RATES)
     assert [status for status, *_ in ends(4)] == [
         "stopped",

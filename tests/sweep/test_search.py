@@ -21,7 +21,7 @@ from tests.sweep.test_sweeps import leaderboard, result  # noqa: E402
 from trialstack.sweep import search_space  # noqa: E402
 from trialstack.sweep.figure import sweep_figure  # noqa: E402
 from trialstack.sweep.leaderboard import Leaderboard  # noqa: E402
-from trialstack.sweep.sweep import Sweep  # noqa: E402
+from trialstack.sweep.phases import Phases  # noqa: E402
 
 Command = Callable[..., Ended]
 
@@ -98,17 +98,17 @@ def test_a_search_that_was_stopped_suggests_what_it_would_have(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    train_stacks = Sweep._train_stacks
+    train = Phases._train
 
-    def stop(self: Sweep, *arguments: Any) -> None:
+    def stop(self: Phases, *arguments: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 4:  # in the second batch
             raise KeyboardInterrupt
-        train_stacks(self, *arguments)
+        train(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Sweep, "_train_stacks", stop)
+        patched.setattr(Phases, "_train", stop)
         assert command("train.py", *SEARCH, *SPACE).code == 130
     assert sum(trial.state == TrialState.RUNNING for trial in trials()) == 4
     assert command("train.py", *SEARCH, *SPACE).code == 0

@@ -13,6 +13,9 @@ from trialstack.core.errors import UserError
 from trialstack.core.parse import check_folder, parse, resolved
 from trialstack.run.folder import holds_run, locked, refuse_links, refuse_others
 
+TRAIN_STACKS = ("stacked", "ray", "submitit_local", "submitit_slurm")
+"""Launchers that know of earlier trials."""
+
 
 class ClaimFolder(Callback):
     """Hydra callback that keeps two runs from writing to one folder: whoever creates its `.hydra/`
@@ -46,7 +49,7 @@ class ClaimFolder(Callback):
             Path(str(config.hydra.sweep.dir)),
             config.hydra.runtime.choices["hydra/launcher"],
         )
-        if launcher == "stacked":
+        if launcher in TRAIN_STACKS:
             return
         if OmegaConf.select(config, "dry_run"):
             end(

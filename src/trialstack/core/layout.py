@@ -18,6 +18,8 @@ CURVES = Path("history.png")
 EVALUATION = Path("evaluation.json")
 EVALUATION_PICTURE = Path("evaluation.png")
 LOCK = Path(".lock")
+PROBE = Path(".probe")
+JOBS = Path(".jobs.json")
 
 INDEX = Path("sweep.json")
 MULTIRUN = Path("multirun.yaml")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -232,6 +233,8 @@ class Fit(ABC):
                 stack_size=len(self.runs) if stack is None else stack.size,
                 parameters=sum(p.numel() for p in classifier.network.parameters()),
                 device=device_name(device),
+                host=socket.gethostname(),
+                job=run.trial.job,
                 tf32=self.config.engine.tf32 and device.type == "cuda",
                 data={"name": data.dataset, "checksums": data.checksums},
             )
@@ -267,6 +270,9 @@ class Fit(ABC):
             raise CannotWrite(text, self._continues()) from error
         except Exception as error:
             self._record_failure(Status.FAILED, reason(error))
+            raise
+        except SystemExit:  # of a scheduler, which has the job begin again
+            self._record_failure(Status.INTERRUPTED, "the process was ended")
             raise
         finally:
             for run in self._unfinished():

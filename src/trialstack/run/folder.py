@@ -172,8 +172,12 @@ def lock_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0) -> Iterator[None]:
     """Hold `folder` for this process, which may hold it already.
+
+    Args:
+        folder: a run folder, or that of a sweep.
+        patience: how many seconds to wait for another process.
 
     Raises:
         UserError: another process is training there.
@@ -181,7 +185,7 @@ def locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.absolute() / layout.LOCK, is_singleton=True)
     with naming_the_folder(Path(lock.lock_file)):
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=patience)
         except Timeout:
             raise UserError(
                 f"another process is training in {os.path.relpath(folder)}; wait for it, or use "

@@ -142,7 +142,7 @@ def _by_widths(planned: Planned, configs: Sequence[TrialConfig]) -> list[Planned
     on_cpu = _device_type(trainer.accelerator) == "cpu"
     most = PADDED_WORK if engine.pad == "auto" and on_cpu else math.inf
     stacks: list[dict[tuple[int, ...], int]] = []
-    for widths in sorted(by_widths, key=_work, reverse=True):
+    for widths in sorted(by_widths, key=network_work, reverse=True):
         count = {widths: len(by_widths[widths])}
         joined = next((stack for stack in stacks if _padded_work(stack | count) <= most), None)
         if joined is None:
@@ -164,15 +164,15 @@ def _padded(config: TrialConfig) -> tuple[int, ...]:
     return tuple(config.model.hidden) if isinstance(config.model, MLPConfig) else ()
 
 
-def _work(widths: Sequence[int]) -> int:
+def network_work(widths: Sequence[int]) -> int:
     """Multiplications of a sample by the matrices of a network, but for a factor."""
     return sum(inputs * outputs for inputs, outputs in pairwise((PIXELS, *widths, CLASSES)))
 
 
 def _padded_work(counts: Mapping[tuple[int, ...], int]) -> float:
     """The work of networks that are padded to the same widths, against that of each by itself."""
-    own = sum(count * _work(widths) for widths, count in counts.items())
-    return sum(counts.values()) * _work(_widest(counts)) / own
+    own = sum(count * network_work(widths) for widths, count in counts.items())
+    return sum(counts.values()) * network_work(_widest(counts)) / own
 
 
 def _widest(networks: Iterable[Sequence[int]]) -> list[int]:

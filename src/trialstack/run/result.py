@@ -40,6 +40,8 @@ class Result:
             of sessions before.
         versions: of Python and the packages that matter.
         device: that trained it.
+        host: whose device that is.
+        job: what a scheduler called the process's job; None without one.
         tf32: whether that rounded what it multiplied.
         git: commit of the working directory, with `-dirty` where it had changes.
         data: name and checksums.
@@ -59,6 +61,8 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+    host: str = ""
+    job: str | None = None
     tf32: bool = False
     git: str | None = None
     data: dict[str, Any] = field(default_factory=dict)

@@ -43,6 +43,7 @@ class Trial:
         until: the epoch (from 1) after which the training is stopped for now; None for its end.
         began: reading of `time.perf_counter` from which the trial's start-up counts.
         logged: has what concerns this trial alone go to its log, while several train.
+        job: what a scheduler calls what trains it; None without one.
         pictured: what came out is drawn, in the folder and for the loggers.
     """
 
@@ -55,6 +56,7 @@ class Trial:
     logged: Callable[[], AbstractContextManager[None]] = nullcontext
     changes: tuple[str, ...] | None = None
     pictured: bool = True
+    job: str | None = None
 
 
 def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:

@@ -30,6 +30,7 @@ from trialstack.run.devices import check_devices
 from trialstack.run.grouping import Planned, plan
 from trialstack.run.quiet import quiet
 from trialstack.run.tables import table
+from trialstack.sweep.spread import last_end, spread
 
 STEPS = 32
 """Optimizer steps that are timed."""
@@ -39,7 +40,11 @@ TRIALS = 8
 
 
 def plan_table(
-    configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]], share: float
+    configs: Sequence[TrialConfig],
+    labels: Sequence[Mapping[str, Any]],
+    share: float,
+    workers: int,
+    on_gpu: bool,
 ) -> tuple[str, float]:
     """Return the stacks of these trials as a table, with times from a few measured steps, and about
     how many seconds they train; nothing is written.
@@ -48,6 +53,8 @@ def plan_table(
         configs: of the trials.
         labels: of each trial, the values of the keys that vary in the sweep.
         share: of their epochs that will be trained.
+        workers: that train stacks at once.
+        on_gpu: whether each has a GPU.
 
     Raises:
         UserError: a config is at fault, or the data is missing.
@@ -56,16 +63,21 @@ def plan_table(
     with waiting_by_load(LOAD) as cores:
         torch.set_num_threads(cores.free)  # as stacks mostly do
         try:
-            return _plan_table(configs, labels, share)
+            return _plan_table(configs, labels, share, workers, on_gpu)
         finally:
             torch.set_num_threads(cores.threads)
 
 
 def _plan_table(
-    configs: Sequence[TrialConfig], labels: Sequence[Mapping[str, Any]], share: float
+    configs: Sequence[TrialConfig],
+    labels: Sequence[Mapping[str, Any]],
+    share: float,
+    workers: int,
+    on_gpu: bool,
 ) -> tuple[str, float]:
     datasets = Datasets()
     rows, total, largest = [], 0.0, 0.0
+    of_trials: dict[int, float] = {}
     for stack in _alike(plan(configs)):
         members, one_by_one = stack.members, stack.one_by_one is not None
         of_stack = [configs[position] for position in members]
@@ -79,6 +91,7 @@ def _plan_table(
         seconds = share * len(members) * of_trial
         gib = size * trial_bytes(of_stack, data)[data.train_samples.labels.device] / 2**30
         total, largest = total + seconds, max(largest, gib)
+        of_trials |= dict.fromkeys(members, share * of_trial)
         engine = (
             f"eager: {stack.eager}"
             if stack.eager
@@ -104,7 +117,14 @@ def _plan_table(
     text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
     trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
     of_all = f"{trials}, about {total:.0f} s of training, at most {largest:.2f} GiB"
-    return f"{text}\n{of_all}; nothing was trained", total
+    lines = [text, f"{of_all}; nothing was trained"]
+    if workers > 1:
+        parts = spread(plan(configs), configs, workers, on_gpu)
+        total = last_end([sum(of_trials[member] for member in part) for part in parts], workers)
+        lines.append(
+            f"{workers} workers, {len(parts)} stacks: the last ends after about {total:.0f} s"
+        )
+    return "\n".join(lines), total
 
 
 def _alike(stacks: Sequence[Planned]) -> list[Planned]:

@@ -6,11 +6,14 @@ rung follows from what lies in the trials' folders: whoever asks again gets the 
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
 from trialstack.core.halving import HalvingConfig
 from trialstack.core.objective import direction
+from trialstack.run.result import Result
+from trialstack.run.status import Status
 from trialstack.sweep.member import Member
 
 Row = Sequence[Member]
@@ -85,6 +88,19 @@ class Halving:
                 return Phase(number, until, alive, waiting) if waiting else None
             alive = self._survivors(number, until, alive)
         return None
+
+    def mark_stopped(self) -> None:
+        """Write into the results of the trials that are stopped how far behind they were."""
+        for row, rung, epoch, text in self.stopped:
+            for member in row:
+                result = Result.read(member.job.folder)
+                if (
+                    result is not None
+                    and result.status == Status.STOPPED
+                    and (result.rung is None or result.epochs == epoch)
+                    and result.reason != text
+                ):
+                    replace(result, reason=text, rung=rung).write(member.job.folder)
 
     def _goals(self, first: int = 1) -> list[tuple[int, int]]:
         """Epochs to train to, from the first rung on or a later one, with their numbers."""

@@ -2,29 +2,20 @@
 together.
 """
 
-import logging
 import os
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
-from trialstack.core.hydra_internals import (
-    JobReturn,
-    JobStatus,
-    configure_log,
-    env_override,
-    task_name,
-)
+from trialstack.core.hydra_internals import JobReturn, JobStatus, task_name
 from trialstack.core.parse import resolved
 from trialstack.core.yaml_dump import to_yaml
+from trialstack.sweep.job_environment import JobEnvironment
 
 
 @dataclass
@@ -48,6 +39,7 @@ class Job:
         task_function: that would run it.
 
     Attributes:
+        environment: that it runs in.
         is_open: between `open` and `close`.
         folder: where it writes: what `hydra.sweep.dir` and `hydra.sweep.subdir` say, until it is
             changed.
@@ -57,11 +49,12 @@ class Job:
         self, config: DictConfig, context: HydraContext, task_function: TaskFunction
     ) -> None:
         self.config = config
+        self.environment = JobEnvironment(config)
         self.context = context
         self.task_function = task_function
         self.is_open = False
         config.hydra.runtime.output_dir = ""
-        with self.active():
+        with self.environment.active():
             self.folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
 
     @property
@@ -80,46 +73,8 @@ class Job:
         Raises:
             UserError: one is missing or cannot be interpolated.
         """
-        with self.active():
+        with self.environment.active():
             return resolved(self.config)
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Have `${hydra:...}` and the environment variables as the job sees them."""
-        instance, job = HydraConfig.instance(), self.config.hydra.job
-        before, there = instance.cfg, os.getcwd()
-        instance.cfg = self.config  # type: ignore[assignment] # `set_config` would copy it
-        try:
-            with env_override(job.env_set):
-                if job.chdir and self.config.hydra.runtime.output_dir:
-                    os.chdir(self.config.hydra.runtime.output_dir)
-                yield
-        finally:
-            instance.cfg = before
-            os.chdir(there)
-
-    @contextmanager
-    def logging(self) -> Iterator[None]:
-        """Log as the job's config says, except to the terminal, which is the sweep's."""
-        hydra = self.config.hydra
-        package, root = logging.getLogger("trialstack"), logging.getLogger()
-        level, handlers, root_level = package.level, root.handlers[:], root.level
-        package.setLevel(logging.NOTSET)
-        with self.active():
-            configure_log(hydra.job_logging, hydra.verbose)
-        for handler in root.handlers[:]:
-            if type(handler) is logging.StreamHandler:
-                root.removeHandler(handler)
-        try:
-            yield
-        finally:
-            for handler in root.handlers[:]:
-                root.removeHandler(handler)
-                handler.close()
-            for handler in handlers:
-                root.addHandler(handler)
-            root.setLevel(root_level)
-            package.setLevel(level)
 
     def open(self) -> None:
         """Make the folder, write `.hydra/`, begin the job's log and tell Hydra's callbacks."""
@@ -128,7 +83,7 @@ class Job:
         hydra.runtime.output_dir = os.path.abspath(self.folder)
         OmegaConf.set_readonly(hydra, True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.logging(), self.active():
+        with self.environment.logging(), self.environment.active():
             if hydra.output_subdir is not None:
                 self._write_configs(self.folder / hydra.output_subdir)
             self.context.callbacks.on_job_start(
@@ -166,7 +121,7 @@ class Job:
         """
         self.is_open = False
         returned = self.returned(outcome)
-        with self.logging(), self.active():
+        with self.environment.logging(), self.environment.active():
             self.context.callbacks.on_job_end(config=self.config, job_return=returned)
         return returned
 

@@ -1,13 +1,16 @@
 """A job of a sweep as a trial, and how far it has come."""
 
 import math
+import os
 from dataclasses import dataclass, field
 
 from trialstack.core import layout
+from trialstack.core.errors import TrialsFailed
 from trialstack.core.hydra_internals import JobReturn, JobStatus
 from trialstack.core.objective import improves
 from trialstack.core.schema import TrialConfig
 from trialstack.run.metrics_csv import read_rows
+from trialstack.run.result import Result
 from trialstack.run.status import Status
 from trialstack.sweep.hydra_job import Job
 
@@ -64,6 +67,17 @@ class Member:
         """The epoch up to which nothing of it is to be trained any more."""
         return self.epochs if self.kept else self.trained
 
+    def keep(self, result: Result) -> None:
+        """Give Hydra what an earlier command has found."""
+        self.returned = self.job.returned(_score(result))
+
+    def close(self, result: Result) -> None:
+        """Give Hydra what has become of the job."""
+        failed = TrialsFailed(f"{os.path.relpath(self.job.folder)} failed: {result.reason}")
+        outcome = failed if result.status == Status.FAILED else _score(result)
+        close = self.job.close if self.job.is_open else self.job.returned
+        self.returned = close(outcome)
+
     def score_at(self, epoch: int, objective: str) -> float:
         """Return the objective of its best epoch up to `epoch`; NaN if it ended badly before."""
         if epoch not in self._scores:
@@ -79,3 +93,11 @@ class Member:
                 best = score
         ended_before = not rows or rows[-1]["epoch"] < epoch
         return math.nan if best is None or (self.before in _BADLY and ended_before) else best
+
+
+def trials_text(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"
+
+
+def _score(result: Result) -> float:
+    return math.nan if result.objective is None else result.objective

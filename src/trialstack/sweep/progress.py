@@ -1,7 +1,9 @@
 """How far a sweep is: a bar on a terminal, elsewhere a line now and then."""
 
 import logging
+import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -89,19 +91,31 @@ class SweepBar(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, TrainsTrials)
-        for measured in pl_module.trial_metrics:
-            score = measured.get(self.objective, float("nan"))
+        self.measured([trial.get(self.objective, math.nan) for trial in pl_module.trial_metrics])
+        self._break_silence(f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def measured(self, scores: Sequence[float]) -> None:
+        """Take note of objectives of an epoch."""
+        for score in scores:
             self.best = score if improves(score, self.best, self.objective) else self.best
+
+    def trained(self, trial_epochs: int) -> None:
+        """Show so many epochs of trials as done in stacks that have not ended."""
+        self._move(self._finished + trial_epochs, "")
+        self._break_silence("")
+
+    def _break_silence(self, epoch: str) -> None:
         now = time.perf_counter()
         if not self.shown and now - self._said >= SILENCE:
             self._said = now
-            log.info(self._text(f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"))
+            log.info(self._text(epoch))
 
     def _move(self, trial_epochs: float, epoch: str) -> None:
         self._bar.set_postfix_str(self._text(epoch), refresh=False)
         self._bar.update(trial_epochs - self._bar.n)
 
     def _text(self, epoch: str) -> str:
-        rate = tqdm.format_sizeof(self._samples / (time.perf_counter() - self._began))
+        seconds = time.perf_counter() - self._began
+        rate = f", {tqdm.format_sizeof(self._samples / seconds)} samples/s" if self._samples else ""
         best = "" if self.best is None else f", best {self.objective} {self.best:.4f}"
-        return f"{self.done}/{self.trials} trials{self.rung}{epoch}, {rate} samples/s{best}"
+        return f"{self.done}/{self.trials} trials{self.rung}{epoch}{rate}{best}"

@@ -19,6 +19,7 @@ from trialstack.core.hydra_internals import JobReturn, outcome
 from trialstack.core.objective import direction
 from trialstack.run.folder import locked
 from trialstack.run.status import Status
+from trialstack.sweep.executor import Executor
 from trialstack.sweep.search_direction import NAMES
 from trialstack.sweep.search_options import Options
 from trialstack.sweep.shared import Shared
@@ -52,11 +53,16 @@ class InSearch:
         return self.task(config)
 
     def train_jobs(
-        self, configs: Sequence[DictConfig], master: DictConfig, context: Any, task: Any
+        self,
+        configs: Sequence[DictConfig],
+        master: DictConfig,
+        context: Any,
+        task: Any,
+        executor: Executor,
     ) -> list[JobReturn]:
         """Train a batch."""
         returned: list[JobReturn] = self.task.train_jobs(  # type: ignore[attr-defined]
-            configs, master, context, self.task, self.shared
+            configs, master, context, self.task, executor, self.shared
         )
         return returned
 

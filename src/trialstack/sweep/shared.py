@@ -1,4 +1,4 @@
-"""What the batches of a search have in common: one progress bar, and data that is loaded once."""
+"""What the batches of a search have in common: what is said of them, and one progress bar."""
 
 from typing import Any
 
@@ -10,7 +10,6 @@ class Shared:
     left: batches that are left, this one included.
     seconds: of training that a dry run estimates for a batch.
     bar: once the first batch has one.
-    datasets: that are loaded.
     """
 
     def __init__(self) -> None:
@@ -18,7 +17,6 @@ class Shared:
         self.left = 1.0
         self.seconds = 0.0
         self.bar: Any = None
-        self.datasets: Any = None
 
     def begin(self, number: int, of: int, left: float) -> None:
         """Begin a batch."""

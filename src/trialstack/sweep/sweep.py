@@ -2,17 +2,13 @@
 
 import json
 import logging
-import math
 import os
 import shlex
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -22,23 +18,22 @@ from trialstack.core.atomic_files import remove_parts, replaced
 from trialstack.core.errors import (
     CannotWrite,
     Interrupted,
-    TrialsFailed,
     UserError,
     cannot_write,
-    reason,
 )
 from trialstack.core.hydra_internals import JobReturn, JobStatus, outcome
 from trialstack.core.key import Group
 from trialstack.core.parse import check_folder, parse
 from trialstack.core.schema import TrialConfig
-from trialstack.run.folder import discard, locked, refuse_links
+from trialstack.run.folder import locked
 from trialstack.run.result import Result
 from trialstack.run.status import Status
-from trialstack.run.trial import Trial, check_in_sweep
-from trialstack.sweep.halving import Halving, Phase
+from trialstack.run.trial import check_in_sweep
+from trialstack.sweep.executor import Executor
+from trialstack.sweep.halving import Halving
 from trialstack.sweep.hydra_job import Job
 from trialstack.sweep.index import FILES, Indexed, SweepIndex, varying
-from trialstack.sweep.member import Member
+from trialstack.sweep.member import Member, trials_text
 from trialstack.sweep.shared import Shared
 
 log = logging.getLogger(__name__)
@@ -49,6 +44,7 @@ def sweep(
     master: DictConfig,
     context: HydraContext,
     task_function: TaskFunction,
+    executor: Executor,
     shared: Shared | None = None,
 ) -> list[JobReturn]:
     """Train the jobs of a sweep, those that differ in numbers only together; finished ones are kept
@@ -59,6 +55,7 @@ def sweep(
         master: the config of the sweep.
         context: Hydra's.
         task_function: that would run one job.
+        executor: trains stacks.
         shared: with the other batches of a search, which reports at its end.
 
     Raises:
@@ -83,7 +80,7 @@ def sweep(
             )
     folder = Path(str(master.hydra.sweep.dir))
     with _brief():
-        wanted = Sweep(folder, members, master, shared)
+        wanted = Sweep(folder, members, master, executor, shared)
         if wanted.left:
             from trialstack.run.rehearsal import rehearse  # torch, from here on
 
@@ -97,7 +94,9 @@ def sweep(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
-                return Sweep(folder, members, master, shared).train()
+                if wanted.left:
+                    executor.begin(folder)
+                return Sweep(folder, members, master, executor, shared).train()
         except OSError as error:
             raise UserError(
                 f"{cannot_write(error, folder)}, or use hydra.sweep.dir=FOLDER"
@@ -112,6 +111,7 @@ class Sweep:
         members: get a folder in it: the one that has their config already, or a new one; equal ones
             the same.
         master: the config of the sweep.
+        executor: trains stacks.
         shared: with the other batches of a search.
     """
 
@@ -120,9 +120,11 @@ class Sweep:
         folder: Path,
         members: Sequence[Member],
         master: DictConfig,
+        executor: Executor,
         shared: Shared | None = None,
     ) -> None:
         self.folder = folder
+        self.executor = executor
         self.shared = shared
         self.members = members
         self.master = master
@@ -153,7 +155,7 @@ class Sweep:
             if member.goes_on and result is not None:
                 member.trained = min(result.epochs, member.epochs - 1)
             if member.kept and result is not None:
-                member.returned = member.job.returned(_objective(result))
+                member.keep(result)
         for member in members:
             if member.same_as is not None:
                 member.job.folder = member.same_as.job.folder
@@ -176,7 +178,11 @@ class Sweep:
         labels = [{key: trial.value(key) for key in keys} for trial in self.trials]
         planned, all_epochs = self._planned(), sum(member.epochs for member in self.left)
         plan, seconds = plan_table(
-            [member.config for member in self.left], labels, sum(planned) / all_epochs
+            [member.config for member in self.left],
+            labels,
+            sum(planned) / all_epochs,
+            self.executor.workers,
+            self.executor.on_gpu,
         )
         if self.shared is not None:
             self.shared.seconds = seconds
@@ -190,7 +196,7 @@ class Sweep:
         if not self.halving.rungs:
             return []
         parts = self.halving.planned(self.phase)
-        counts = ", ".join(f"{_trials(trials)} to epoch {until}" for until, trials, _ in parts)
+        counts = ", ".join(f"{trials_text(trials)} to epoch {until}" for until, trials, _ in parts)
         full = sum(member.epochs for member in self.own)
         epochs = sum(epochs for *_, epochs in parts)
         return [f"halving: {counts}: {epochs:,} epochs of trials in place of {full:,}"]
@@ -210,7 +216,7 @@ class Sweep:
             try:
                 if self.phase is not None:
                     self._train_phases()
-                self._stop()
+                self.halving.mark_stopped()
                 self._tidy()
             finally:
                 if self.shared is None:
@@ -221,7 +227,7 @@ class Sweep:
             raise CannotWrite(error.what, f"`{self._command()}`") from error
         for member in self.own:
             if member.returned is None:
-                self._close(member, Result.read(member.job.folder) or Result())
+                member.close(Result.read(member.job.folder) or Result())
         for member in self.members:
             if member.same_as is not None and member.same_as.returned is not None:
                 member.returned = member.job.returned(outcome(member.same_as.returned))
@@ -231,7 +237,7 @@ class Sweep:
         counts = Counter(self._fate(member) for member in self.members)
         parts = ", ".join(f"{count} {fate}" for fate, count in counts.items())
         what = "sweep of" if self.shared is None else self.shared.batch
-        return f"{what} {_trials(len(self.members))} in {os.path.relpath(self.folder)}: {parts}"
+        return f"{what} {trials_text(len(self.members))} in {os.path.relpath(self.folder)}: {parts}"
 
     def _fate(self, member: Member) -> str:
         if member.same_as is not None:
@@ -246,10 +252,7 @@ class Sweep:
         return "new" if member.before is None else f"trained anew ({member.before})"
 
     def _train_phases(self) -> None:
-        """Train all that is left: to the first rung, those that are kept there to the next one, and
-        so on to the end.
-        """
-        from trialstack.data.cache import Datasets  # torch, from here on
+        from trialstack.sweep.phases import Phases  # torch, from here on
         from trialstack.sweep.progress import SweepBar
 
         shared = self.shared or Shared()
@@ -261,75 +264,12 @@ class Sweep:
                 round(shared.left * epochs),
                 self.index.objective,
             )
-            shared.datasets = Datasets()
-        bar, datasets, before = shared.bar, shared.datasets, shared.bar.done
         try:
-            with bar.below_messages():
-                while self.phase is not None:
-                    rungs, number = len(self.halving.rungs), self.phase.number
-                    bar.rung = f", rung {number} of {rungs}" if number <= rungs else ""
-                    self._train_stacks(self.phase, bar, datasets, before)
-                    self.phase = self.halving.phase()
-                    self._stop()
-                    bar.done = before + self._ended()
+            with shared.bar.below_messages():
+                Phases(self.left, self.halving, self.executor, shared.bar, self._command()).train()
         finally:
             if self.shared is None:
                 shared.close()
-
-    def _ended(self) -> int:
-        """How many trials have ended, or were stopped."""
-        stopped = {id(member) for row, *_ in self.halving.stopped for member in row}
-        return sum(member.returned is not None or id(member) in stopped for member in self.left)
-
-    def _train_stacks(self, phase: Phase, bar: Any, datasets: Any, before: int) -> None:
-        from trialstack.engine.capacity import most_in_stack
-        from trialstack.engine.memory import release_memory
-        from trialstack.run.grouping import divided, plan
-
-        waiting = phase.waiting
-        planned = plan(
-            [member.config for member in waiting], [member.job.apart for member in waiting]
-        )
-        stacks = []
-        for stack in planned:
-            limit = most_in_stack([waiting[position].config for position in stack.members])
-            parts = [stack.members] if limit is None else divided(stack.members, limit)
-            stacks += [stack._replace(members=part) for part in parts]
-        for how, count in Counter(stack.one_by_one for stack in stacks if stack.one_by_one).items():
-            log.info("%s %s", _trials(count), how)
-        for number, stack in enumerate(stacks, 1):
-            together = [waiting[position] for position in stack.members]
-            began = time.perf_counter()
-            epochs = sum(min(phase.until, member.epochs) - member.reached for member in together)
-            self._train_stack(together, phase.until, bar, datasets)
-            release_memory()
-            bar.done = before + self._ended()
-            bar.advance(epochs)
-            if not bar.shown:
-                seconds = time.perf_counter() - began
-                log.info(
-                    "stack %d of %d%s: %s, %.1f s",
-                    number,
-                    len(stacks),
-                    bar.rung,
-                    _trials(len(together)),
-                    seconds,
-                )
-            if any(member.failed and member.config.on_error == "stop" for member in together):
-                raise TrialsFailed(f"stopped at a trial that failed; `{self._command()}` continues")
-
-    def _stop(self) -> None:
-        """Say of the trials that were stopped at a rung how far behind they were."""
-        for row, rung, epoch, text in self.halving.stopped:
-            for member in row:
-                result = Result.read(member.job.folder)
-                if (
-                    result is not None
-                    and result.status == Status.STOPPED
-                    and (result.rung is None or result.epochs == epoch)
-                    and result.reason != text
-                ):
-                    replace(result, reason=text, rung=rung).write(member.job.folder)
 
     def _tidy(self) -> None:
         """Remove what a process left that was killed when its trials had their results, but were
@@ -340,74 +280,6 @@ class Sweep:
         for member in self.members:
             if member.kept and os.path.lexists(member.job.folder / layout.STACK):
                 remove_if_done(member.job.folder)
-
-    def _train_stack(self, together: Sequence[Member], until: int, bar: Any, datasets: Any) -> None:
-        from trialstack.run.train import train
-
-        for member in together:
-            if member.goes_on:
-                refuse_links(member.job.folder)
-                self._mark_unfinished(member)
-            else:
-                discard(member.job.folder)
-            if not member.job.is_open:
-                member.job.open()
-        alone = len(together) == 1
-        trials = [self._trial(member, until, alone) for member in together]
-        first = together[0].job
-        try:
-            with first.logging() if alone else nullcontext(), first.active():
-                results = train(trials, [bar], datasets)
-        except (Interrupted, CannotWrite):
-            raise
-        except Exception as error:
-            results = [self._failed(member, error) for member in together]
-        for member, result in zip(together, results, strict=True):
-            member.before = result.status
-            if result.status == Status.STOPPED:
-                member.trained = until
-            else:
-                member.trained = member.epochs
-                self._close(member, result)
-
-    def _mark_unfinished(self, member: Member) -> None:
-        """Have a trial that trains on from a rung not be called stopped, should it be killed."""
-        result = Result.read(member.job.folder)
-        if result is not None and result.status == Status.STOPPED:
-            unfinished = replace(
-                result, status=Status.INTERRUPTED, reason="trained on beyond a rung", rung=None
-            )
-            unfinished.write(member.job.folder)
-
-    def _close(self, member: Member, result: Result) -> None:
-        """Give Hydra what has become of a job."""
-        failed = TrialsFailed(f"{os.path.relpath(member.job.folder)} failed: {result.reason}")
-        outcome = failed if result.status == Status.FAILED else _objective(result)
-        close = member.job.close if member.job.is_open else member.job.returned
-        member.returned = close(outcome)
-
-    def _trial(self, member: Member, until: int, alone: bool) -> Trial:
-        logged = nullcontext if alone else member.job.logging
-        folder = Path(os.path.abspath(member.job.folder))
-        return Trial(
-            parse(member.job.values()),
-            folder,
-            tuple(member.job.overrides),
-            member.goes_on,
-            until if until < member.epochs else None,
-            logged=logged,
-            pictured=False,
-        )
-
-    def _failed(self, member: Member, error: Exception) -> Result:
-        """The result of a trial whose training raised."""
-        with member.job.logging():
-            log.error("failed: %s", error, exc_info=None if isinstance(error, UserError) else error)
-        result = Result.read(member.job.folder) or Result()
-        if not result.status.is_final:
-            result = replace(result, status=Status.FAILED, reason=reason(error))
-            result.write(member.job.folder)
-        return result
 
     def _report(self) -> None:
         """Write the leaderboard, print it, and say what failed."""
@@ -427,14 +299,6 @@ def _shown(config: TrialConfig, key: str) -> str:
     return json.dumps(value.values) if isinstance(value, Group) else str(value)
 
 
-def _trials(count: int) -> str:
-    return f"{count} trial" if count == 1 else f"{count} trials"
-
-
-def _objective(result: Result) -> float:
-    return math.nan if result.objective is None else result.objective
-
-
 @contextmanager
 def _brief() -> Iterator[None]:
     """Have the terminal show the sweep, not what is said of single trials;
@@ -444,8 +308,7 @@ def _brief() -> Iterator[None]:
     level = package.level
     if not package.isEnabledFor(logging.DEBUG):
         package.setLevel(logging.WARNING)
-    for name in (__name__, "trialstack.sweep.progress"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger(__package__).setLevel(logging.INFO)
     try:
         yield
     finally:
