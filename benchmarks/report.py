@@ -148,7 +148,7 @@ def searches_section(result: dict[str, Any]) -> str:
         "in memory, with its fused SGD. Medians over the seeds; the range is that of the "
         "accuracies in validation. Ours reaches a rival's accuracy after so many seconds, in the "
         "median of the seeds that both have; a curve is of the best accuracy so far (search.png). "
-        "An epoch of ours counts when TensorBoard gets it, which of a stack is at its rung.",
+        "An epoch of ours counts when metrics.csv has it.",
         "",
         "| search | seeds | command, s | epochs of trials | best val/acc | lowest to highest | "
         "ours reaches that after, s | part of the rival's time |",

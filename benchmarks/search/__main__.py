@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from benchmarks.bench import FOLDER, hardware, others, versions
@@ -21,6 +22,7 @@ from benchmarks.search.figure import draw
 from benchmarks.search.rivals import RIVALS
 from benchmarks.search.space import DECAY, EPOCHS, MOMENTUM, RATE, TRIALS
 from benchmarks.sweeps import ROOT, environment
+from trialstack.run.metrics_csv import read_rows
 from trialstack.run.result import git_commit
 
 OURS: dict[str, list[str]] = {
@@ -50,19 +52,20 @@ def measure(name: str, seed: int) -> dict[str, Any]:
         command = ours(seed, OURS[name])
     else:
         command = [sys.executable, "-m", "benchmarks.search.rivals", name, str(seed)]
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryFile("w+") as said:
         began = time.time()
-        done = subprocess.run(
-            command, cwd=folder, env=environment(), capture_output=True, text=True
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(), stdout=said, stderr=subprocess.STDOUT
         )
+        epochs = watched(process, Path(folder) / "outputs" / "sweeps" / "s") if name in OURS else []
+        process.wait()
         seconds = time.time() - began
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
-        epochs = (
-            written(Path(folder) / "outputs" / "sweeps" / "s")
-            if name in OURS
-            else [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-        )
+        said.seek(0)
+        text = said.read()
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed: {text[-2000:]}")
+        if name not in OURS:
+            epochs = [json.loads(line) for line in text.splitlines() if line.startswith("[")]
     return {
         "name": name,
         "seed": seed,
@@ -71,17 +74,20 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     }
 
 
-def written(sweep: Path) -> list[tuple[float, float]]:
-    """Return when the epochs of a sweep's trials were written for TensorBoard, and their
-    accuracies.
+def watched(process: subprocess.Popen[bytes], sweep: Path) -> list[tuple[float, float]]:
+    """Return when the epochs of a sweep's trials were there in their metrics.csv, looked at every
+    second, and their accuracies.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    epochs = []
-    for folder in {file.parent for file in sweep.glob("[0-9]*/**/events.out.tfevents.*")}:
-        events = EventAccumulator(str(folder)).Reload()
-        if "val/acc" in events.Tags()["scalars"]:
-            epochs += [(event.wall_time, event.value) for event in events.Scalars("val/acc")]
+    epochs: list[tuple[float, float]] = []
+    seen: Counter[Path] = Counter()
+    ended = False
+    while not ended:
+        ended = process.poll() is not None
+        for file in sweep.glob("*/metrics.csv"):
+            rows = read_rows(file)[seen[file] :]
+            seen[file] += len(rows)
+            epochs += [(time.time(), row["val/acc"]) for row in rows]
+        time.sleep(1)
     return epochs
 
 
