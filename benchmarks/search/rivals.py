@@ -116,7 +116,7 @@ def ray_asha(seed: int) -> None:
         for _ in range(EPOCHS):
             tune.report({"accuracy": training.epoch()})
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         param_space={

@@ -15,11 +15,12 @@ from trialstack.data.datamodule import FashionMNIST
 
 @cache
 def samples() -> tuple[Tensor, Tensor]:
-    """Return Fashion-MNIST's normalized images [n, 784] and labels [n] from `DATA_ROOT`."""
+    """Return Fashion-MNIST's images [n, 784] in 0..1, as `data=fashion` has them, and labels [n],
+    from `DATA_ROOT`.
+    """
     data = FashionMNIST(os.environ["DATA_ROOT"], download=False).read()
     images = torch.tensor(data.train_images).flatten(1).float() / 255
-    training = images[VALIDATION:]
-    return (images - training.mean()) / training.std(), torch.tensor(data.train_labels).long()
+    return images, torch.tensor(data.train_labels).long()
 
 
 def _as_ours(module: nn.Module) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Ended
+from tests.conftest import Ended, composed
 from tests.run.test_runs import weights
 from tests.sweep.test_sweeps import leaderboard, result
 from trialstack.core.errors import UserError
+from trialstack.run.rehearsal import rehearse
 from trialstack.sweep.elsewhere import Place
+from trialstack.sweep.workers import wait_for_workers, working
 
 Command = Callable[..., Ended]
 Process = Callable[..., "subprocess.Popen[str]"]
@@ -101,6 +103,27 @@ def test_a_driver_that_was_killed_waits_for_its_jobs(
     assert {result(number, THERE)["job"] for number in range(4)} <= set(submitted)
     assert all(result(number, THERE)["epochs"] == 200 for number in range(4))
     assert not jobs.exists()
+
+
+def test_a_driver_needs_no_gpu_for_those_of_a_cluster(tmp_path: Path) -> None:
+    config = composed(tmp_path, "trainer.accelerator=gpu", "trainer.devices=[3]").config
+    with pytest.raises(UserError, match="needs a GPU that torch can use"):
+        rehearse([config])
+    rehearse([config], on_this_machine=False)
+
+
+def test_a_job_that_still_trains_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trialstack.sweep.workers.PATIENCE", 0.2)
+    with working(tmp_path, "7"):
+        with pytest.raises(UserError, match="7, a job of an earlier command, still trains"):
+            wait_for_workers(tmp_path)
+        with pytest.raises(UserError, match="still trains"), working(tmp_path, "7"):
+            pass
+    wait_for_workers(tmp_path)
+    with working(tmp_path, "7"):
+        pass
 
 
 def test_storage_that_is_not_shared_is_said(

@@ -19,6 +19,7 @@ EVALUATION = Path("evaluation.json")
 EVALUATION_PICTURE = Path("evaluation.png")
 LOCK = Path(".lock")
 PROBE = Path(".probe")
+WORKERS = Path(".workers")
 JOBS = Path(".jobs.json")
 
 INDEX = Path("sweep.json")

@@ -172,12 +172,8 @@ def lock_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, patience: float = 0) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process, which may hold it already.
-
-    Args:
-        folder: a run folder, or that of a sweep.
-        patience: how many seconds to wait for another process.
 
     Raises:
         UserError: another process is training there.
@@ -185,7 +181,7 @@ def locked(folder: Path, patience: float = 0) -> Iterator[None]:
     lock = FileLock(folder.absolute() / layout.LOCK, is_singleton=True)
     with naming_the_folder(Path(lock.lock_file)):
         try:
-            lock.acquire(timeout=patience)
+            lock.acquire(blocking=False)
         except Timeout:
             raise UserError(
                 f"another process is training in {os.path.relpath(folder)}; wait for it, or use "

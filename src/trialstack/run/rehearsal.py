@@ -38,15 +38,20 @@ from trialstack.run.grouping import plan
 from trialstack.run.quiet import quiet
 
 
-def rehearse(configs: Sequence[TrialConfig]) -> None:
+def rehearse(configs: Sequence[TrialConfig], on_this_machine: bool = True) -> None:
     """Check the configs of trials, each by itself.
+
+    Args:
+        configs: of the trials.
+        on_this_machine: they will train here, on its devices.
 
     Raises:
         UserError: a class does not take a key or a value, or `engine=stacked` cannot train a trial.
     """
     quiet()
+    checks = _CHECKS | ({} if on_this_machine else {"trainer": _check_trainer_elsewhere})
     for config in configs:
-        for group, check in _CHECKS.items():
+        for group, check in checks.items():
             content = json.dumps([group, config.values[group]], sort_keys=True)
             if content not in _RIGHT:
                 check(getattr(config, group))
@@ -59,18 +64,26 @@ _RIGHT: set[str] = set()
 
 
 def _check_trainer(config: TrainerConfig) -> None:
+    check_devices(config.accelerator, config.devices)
+    _make_trainer(config, {})
+
+
+def _check_trainer_elsewhere(config: TrainerConfig) -> None:
+    _make_trainer(config, {"accelerator": "auto", "devices": "auto"})
+
+
+def _make_trainer(config: TrainerConfig, own: Mapping[str, Any]) -> None:
     check_read(
         config.values,
         inspect.signature(Trainer).parameters,
         "trainer.",
         "lightning.Trainer does not take",
     )
-    check_devices(config.accelerator, config.devices)
     arguments = {name: value for name, value in config.values.items() if name != "max_time"}
     try:
         Timer(config.max_time)
         with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
-            Trainer(**arguments | _UNSEEN)
+            Trainer(**arguments | _UNSEEN | own)
     except Exception as error:
         raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
 

@@ -29,16 +29,12 @@ from trialstack.run.trial import Trial
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0
-"""Seconds to wait, where others train beside this process, for one that was lost with its driver.
-"""
-
 
 def train(
     trials: Sequence[Trial],
     observers: Sequence[Callback] = (),
     datasets: Datasets | None = None,
-    shares_folder: bool = False,
+    is_held: bool = False,
 ) -> list[Result]:
     """Train trials, those that differ in numbers only as one stack, and leave a run folder each.
 
@@ -49,7 +45,7 @@ def train(
         trials: each with a folder of its own.
         observers: callbacks of every Trainer, in the place of the configs' progress bars.
         datasets: that earlier calls have loaded.
-        shares_folder: another process holds the sweep's folder, and has others train there too.
+        is_held: another process holds the sweep's folder, for this one and others.
 
     Raises:
         UserError: the input is at fault, or the disk is full (`CannotWrite`).
@@ -61,10 +57,8 @@ def train(
     results: dict[Path, Result] = {}
     with ExitStack() as locks:
         folders = [trial.folder for trial in trials]
-        patience = PATIENCE if shares_folder else 0
-        for folder in dict.fromkeys(folders if shares_folder else map(lock_folder, folders)):
-            lock = locked(folder, patience) if is_main_process() else nullcontext()
-            locks.enter_context(lock)
+        for folder in () if is_held else dict.fromkeys(map(lock_folder, folders)):
+            locks.enter_context(locked(folder) if is_main_process() else nullcontext())
         for trial in trials if is_main_process() else ():
             for part in (
                 trial.folder,

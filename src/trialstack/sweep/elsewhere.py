@@ -19,6 +19,7 @@ from trialstack.run.metrics_csv import read_rows
 from trialstack.run.result import Result
 from trialstack.sweep.progress import SweepBar
 from trialstack.sweep.stack_task import StackTask
+from trialstack.sweep.workers import working
 
 if TYPE_CHECKING:
     from trialstack.data.cache import Datasets
@@ -86,16 +87,17 @@ def train_here(task: StackTask, place: Place, threads: int | None, job: str) -> 
     if threads is not None:
         torch.set_num_threads(threads)
     logging.getLogger("trialstack").setLevel(logging.WARNING)
-    trials = [
-        replace(
-            trial,
-            began=time.perf_counter(),
-            resume=trial.resume or _has_checkpoint(trial.folder),
-            job=job,
-        )
-        for trial in task.trials
-    ]
-    return replace(task, trials=trials).train([], _datasets(), shares_folder=True)
+    with working(place.probe.parent, job):
+        trials = [
+            replace(
+                trial,
+                began=time.perf_counter(),
+                resume=trial.resume or _has_checkpoint(trial.folder),
+                job=job,
+            )
+            for trial in task.trials
+        ]
+        return replace(task, trials=trials).train([], _datasets(), is_held=True)
 
 
 def _has_checkpoint(folder: Path) -> bool:

@@ -42,6 +42,10 @@ class Executor(Protocol):
     def on_gpu(self) -> bool:
         """Whether each of them has a GPU."""
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether all of them are certain to be on this machine."""
+
     def begin(self, folder: Path) -> None:
         """Prepare for a sweep.
 
@@ -71,6 +75,7 @@ class ThisProcess:
 
     workers = 1
     on_gpu = False
+    on_this_machine = True
 
     def __init__(self) -> None:
         self._datasets: Datasets | None = None

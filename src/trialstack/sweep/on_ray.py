@@ -50,6 +50,7 @@ class RayExecutor:
         for name, least in (("num_cpus", 1), ("max_retries", 0)):
             if name in self.remote:
                 whole(least, "2").check(f"hydra.launcher.ray.remote.{name}", self.remote[name])
+        self._joins = "address" in self.init or "RAY_ADDRESS" in os.environ
         self._nodes: list[dict[str, Any]] | None = None
         self._place: Place | None = None
 
@@ -73,6 +74,10 @@ class RayExecutor:
     @property
     def on_gpu(self) -> bool:
         return any(node["Resources"].get("GPU", 0) for node in self._connected())
+
+    @property
+    def on_this_machine(self) -> bool:
+        return not self._joins
 
     @property
     def _cores(self) -> int:
@@ -126,12 +131,11 @@ class RayExecutor:
     def _connected(self) -> list[dict[str, Any]]:
         """The nodes that are there, after joining or starting them."""
         if self._nodes is None:
-            self._nodes = _connect(self.init)
+            self._nodes = _connect(self.init, self._joins)
         return self._nodes
 
 
-def _connect(init: Mapping[str, Any]) -> list[dict[str, Any]]:
-    joins = "address" in init or "RAY_ADDRESS" in os.environ
+def _connect(init: Mapping[str, Any], joins: bool) -> list[dict[str, Any]]:
     if not joins:
         os.environ.setdefault(ON_LOOPBACK, "0")
     try:
@@ -143,7 +147,7 @@ def _connect(init: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not ray.is_initialized():
         before = signal.getsignal(signal.SIGTERM)
         own = {"log_to_driver": False, "logging_level": "ERROR"}
-        own |= {} if joins else {"include_dashboard": False}
+        own |= {} if joins else {"address": "local", "include_dashboard": False}
         try:
             ray.init(**{**own, **init})
         except (ConnectionError, RuntimeError, TypeError, ValueError) as error:

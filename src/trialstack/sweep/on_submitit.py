@@ -4,10 +4,14 @@ Jobs outlive the driver. What it has submitted lies in the sweep's folder, and a
 after it waits for what still runs before it submits anything.
 """
 
+import getpass
 import json
 import logging
+import math
 import os
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,12 +41,50 @@ OF_EVERY_CLUSTER = (
 )  # fmt: skip
 """Parameters that have no prefix for submitit."""
 
-QUEUED = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "CONFIGURING", "COMPLETING", "RESIZING")
-"""What Slurm says of jobs that are to end yet."""
+LOOK = 30.0
+"""Seconds between two looks at the queue; a job that two of them miss, and that has left nothing,
+is lost.
+"""
 
 
 class JobLost(Exception):
     """A job ended without a result."""
+
+
+class Queue:
+    """Slurm's queue of this user's jobs, which a cluster without accounting has, too."""
+
+    def __init__(self) -> None:
+        self._looked = -math.inf
+        self._ids: set[str] | None = None
+        self._missed: Counter[str] = Counter()
+
+    def has(self, job: str) -> bool:
+        """Tell whether a job is to end yet; so it is taken to be while Slurm does not answer."""
+        self._look()
+        return self._ids is None or job in self._ids
+
+    def lost(self, jobs: Sequence[str]) -> list[str]:
+        """Return which of some jobs were missed by two looks."""
+        if self._look():
+            self._missed.update(job for job in jobs if not self.has(job))
+        return [job for job in jobs if self._missed[job] >= 2]
+
+    def _look(self) -> bool:
+        if time.monotonic() - self._looked < LOOK:
+            return False
+        self._looked = time.monotonic()
+        user = f"--user={getpass.getuser()}"
+        try:
+            said = subprocess.run(
+                ["squeue", "--noheader", "--array", "--format=%i", user],
+                capture_output=True, text=True, check=True, timeout=LOOK,
+            ).stdout  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            self._ids = None
+        else:
+            self._ids = set(said.split())
+        return True
 
 
 class Submission:
@@ -86,6 +128,7 @@ class SubmititExecutor:
         self.parameters = {name: x for name, x in parameters.items() if x is not None}
         self._place: Place | None = None
         self._submitted = Path()
+        self._queue = Queue()
 
     @property
     def workers(self) -> int:
@@ -96,6 +139,10 @@ class SubmititExecutor:
     @property
     def on_gpu(self) -> bool:
         return any(self.parameters.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres"))
+
+    @property
+    def on_this_machine(self) -> bool:
+        return self.cluster == "local"
 
     def begin(self, folder: Path) -> None:
         """Wait for jobs that a driver before this one has submitted."""
@@ -135,6 +182,9 @@ class SubmititExecutor:
                 for job in [job for job in running if job.done()]:
                     yield Ended(running.pop(job), _outcome(job))
                     self._write(running)
+                for job in self._lost(list(running)):
+                    yield Ended(running.pop(job), JobLost(f"job {job.job_id} is gone"))
+                    self._write(running)
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
             if running:
@@ -161,6 +211,12 @@ class SubmititExecutor:
             raise UserError(f"hydra.launcher: {' '.join(str(error).split())}") from error
         return executor
 
+    def _lost(self, jobs: Sequence[Any]) -> list[Any]:
+        if self.cluster != "slurm":
+            return []
+        lost = self._queue.lost([job.job_id for job in jobs])
+        return [job for job in jobs if job.job_id in lost and not job.done()]
+
     def _write(self, running: Mapping[Any, StackTask]) -> None:
         """Write down what runs."""
         jobs = [
@@ -172,10 +228,7 @@ class SubmititExecutor:
 
     def _still_runs(self, job: Mapping[str, Any]) -> bool:
         if self.cluster == "slurm":
-            import submitit
-
-            state = submitit.SlurmJob(self.folder, job["id"]).state
-            return any(state.startswith(queued) for queued in QUEUED)
+            return self._queue.has(job["id"])
         try:
             return "submitit.local._local" in psutil.Process(int(job["id"])).cmdline()
         except psutil.Error:

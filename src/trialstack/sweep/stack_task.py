@@ -36,14 +36,14 @@ class StackTask:
     trial_epochs: int
 
     def train(
-        self, observers: Sequence[Callback], datasets: Datasets, shares_folder: bool = False
+        self, observers: Sequence[Callback], datasets: Datasets, is_held: bool = False
     ) -> list[Result]:
         """Train the trials in this process.
 
         Args:
             observers: callbacks of every Trainer.
             datasets: that are loaded.
-            shares_folder: another process holds the sweep's folder.
+            is_held: another process holds the sweep's folder.
 
         Raises:
             UserError: the input is at fault, or the disk is full (`CannotWrite`).
@@ -53,4 +53,4 @@ class StackTask:
 
         alone = len(self.trials) == 1
         with self.environment.logging() if alone else nullcontext(), self.environment.active():
-            return train(self.trials, observers, datasets, shares_folder)
+            return train(self.trials, observers, datasets, is_held)

@@ -35,6 +35,7 @@ from trialstack.sweep.hydra_job import Job
 from trialstack.sweep.index import FILES, Indexed, SweepIndex, varying
 from trialstack.sweep.member import Member, trials_text
 from trialstack.sweep.shared import Shared
+from trialstack.sweep.workers import wait_for_workers
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def sweep(
         if wanted.left:
             from trialstack.run.rehearsal import rehearse  # torch, from here on
 
-            rehearse([member.config for member in wanted.left])
+            rehearse([member.config for member in wanted.left], executor.on_this_machine)
         if master.dry_run:
             print(wanted.plan_text())
             return [
@@ -96,6 +97,7 @@ def sweep(
             with locked(folder):
                 if wanted.left:
                     executor.begin(folder)
+                    wait_for_workers(folder)
                 return Sweep(folder, members, master, executor, shared).train()
         except OSError as error:
             raise UserError(
