@@ -45,14 +45,12 @@ def end(started: "subprocess.Popen[str]") -> Ended:
 
 @pytest.mark.parametrize("launcher", [RAY, SUBMITIT], ids=["ray", "submitit"])
 def test_what_is_learned_does_not_depend_on_where(
-    process: Process, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, launcher: tuple[str, ...]
+    process: Process, command: Command, launcher: tuple[str, ...]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    there = process("train.py", *SWEEP, *HALVED, RATES, "sweep=there", *launcher)
-    ended = end(there)
+    ended = end(process("train.py", *SWEEP, *HALVED, RATES, "sweep=there", *launcher))
     assert ended.code == 0, ended.err
     assert "stack 2 of 2, rung 1 of 2: 2 trials" in ended.out, ended.out
-    here = end(process("train.py", *SWEEP, *HALVED, RATES, "sweep=here", "engine.max_stack=2"))
+    here = command("train.py", *SWEEP, *HALVED, RATES, "sweep=here", "engine.max_stack=2")
     assert here.code == 0, here.err
     unlike = ("s/trial", "seconds")
     rows = [

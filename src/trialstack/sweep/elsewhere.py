@@ -61,7 +61,8 @@ class Place:
         if seen != self.token:
             raise UserError(
                 f"{self.probe.parent} must be on storage that all workers see, which "
-                f"{socket.gethostname()} does not; use hydra.sweep.dir=FOLDER on shared storage"
+                f"{socket.gethostname()} does not, or another command trains there; use "
+                "hydra.sweep.dir=FOLDER on shared storage"
             )
         os.chdir(self.folder)
         sys.path[:] = dict.fromkeys([*self.modules, *sys.path])

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from trialstack.core import layout
 from trialstack.core.errors import CannotWrite, Interrupted
 from trialstack.run.result import Result
 from trialstack.sweep.stack_task import StackTask
@@ -81,7 +82,8 @@ class ThisProcess:
         self._datasets: Datasets | None = None
 
     def begin(self, folder: Path) -> None:
-        """There is nothing to prepare."""
+        """Have jobs that wait in a queue for an earlier command find that they come too late."""
+        (folder / layout.PROBE).unlink(missing_ok=True)
 
     def train(self, tasks: Iterable[StackTask], bar: SweepBar) -> Generator[Ended, None, None]:
         from trialstack.data.cache import Datasets  # torch, from here on

@@ -147,8 +147,11 @@ class SubmititExecutor:
     def begin(self, folder: Path) -> None:
         """Wait for jobs that a driver before this one has submitted."""
         _import()
-        self._place = Place.here(folder)
         self._submitted = folder / layout.JOBS
+        self._wait()
+        self._place = Place.here(folder)  # in whose place the jobs before looked for another
+
+    def _wait(self) -> None:
         try:
             earlier = json.loads(self._submitted.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -220,14 +223,18 @@ class SubmititExecutor:
     def _write(self, running: Mapping[Any, StackTask]) -> None:
         """Write down what runs."""
         jobs = [
-            {"id": job.job_id, "trials": [trial.folder.name for trial in task.trials]}
+            {
+                "cluster": self.cluster,
+                "id": job.job_id,
+                "trials": [trial.folder.name for trial in task.trials],
+            }
             for job, task in running.items()
         ]
         with replaced(self._submitted) as temporary:
             temporary.write_text(json.dumps(jobs, indent=1) + "\n", encoding="utf-8")
 
     def _still_runs(self, job: Mapping[str, Any]) -> bool:
-        if self.cluster == "slurm":
+        if job["cluster"] == "slurm":
             return self._queue.has(job["id"])
         try:
             return "submitit.local._local" in psutil.Process(int(job["id"])).cmdline()
