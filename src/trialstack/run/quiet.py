@@ -42,5 +42,6 @@ def quiet() -> None:
         # a trial's callbacks are loaded from its own checkpoint
         "Be aware that when using `ckpt_path`",
         "`training_step` returned `None`",
+        "The `srun` command is available on your system but is not used",  # on purpose
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -9,7 +9,9 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -20,7 +22,7 @@ import psutil
 
 from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
-from trialstack.core.errors import UserError
+from trialstack.core.errors import Interrupted, UserError
 from trialstack.run.result import Result
 from trialstack.sweep.elsewhere import Following, Place, train_here
 from trialstack.sweep.executor import Ended
@@ -31,9 +33,6 @@ log = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Seconds between two looks at what jobs have written."""
-
-PATIENCE = 60.0
-"""Seconds that jobs have to end when they are cancelled."""
 
 OF_EVERY_CLUSTER = (
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb", "name",
@@ -102,7 +101,11 @@ class Submission:
     def __call__(self, task: StackTask) -> list[Result]:
         import submitit
 
-        return train_here(task, self.place, self.threads, submitit.JobEnvironment().job_id)
+        job = submitit.JobEnvironment().job_id
+        try:
+            return train_here(task, self.place, self.threads, job)
+        except Interrupted:  # without a result, so that the job goes on should it be requeued
+            sys.exit("interrupted; the trials can be trained on")
 
     def checkpoint(self, task: StackTask) -> Any:
         """Return what the next job does: the trials have their checkpoints."""
@@ -182,7 +185,7 @@ class SubmititExecutor:
                     running |= dict(zip(jobs, batch, strict=True))
                     self._write(running)
                 following.look(list(running.values()))
-                for job in [job for job in running if job.done()]:
+                for job in [job for job in running if self._done(job)]:
                     yield Ended(running.pop(job), _outcome(job))
                     self._write(running)
                 for job in self._lost(list(running)):
@@ -218,7 +221,14 @@ class SubmititExecutor:
         if self.cluster != "slurm":
             return []
         lost = self._queue.lost([job.job_id for job in jobs])
-        return [job for job in jobs if job.job_id in lost and not job.done()]
+        return [job for job in jobs if job.job_id in lost and not self._done(job)]
+
+    def _done(self, job: Any) -> bool:
+        """Whether a job has left what came out, or is a process that has ended.
+
+        submitit itself asks Slurm's accounting, which not every cluster has.
+        """
+        return bool(job.paths.result_pickle.exists() if self.cluster == "slurm" else job.done())
 
     def _write(self, running: Mapping[Any, StackTask]) -> None:
         """Write down what runs."""
@@ -258,15 +268,12 @@ def _outcome(job: Any) -> Sequence[Result] | Exception:
     try:
         results: list[Result] = job.result()
     except (FailedJobError, UncompletedJobError) as error:
-        lines = str(error).strip().splitlines()
-        return JobLost(f"job {job.job_id}: {lines[-1] if lines else 'no result'}")
+        raised = re.findall(r"^[\w.]+(?:Error|Exception|Exit): .*$", str(error), re.MULTILINE)
+        what = raised[-1] if raised else "ended without a result"
+        return JobLost(f"job {job.job_id}: {what}; its log is {job.paths.stderr}")
     return results
 
 
 def _cancel(jobs: Sequence[Any]) -> None:
-    """Cancel jobs, and wait until they have ended."""
     for job in jobs:
         job.cancel()
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and not all(job.done(force_check=True) for job in jobs):
-        time.sleep(PAUSE)
