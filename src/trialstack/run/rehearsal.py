@@ -83,7 +83,7 @@ def _make_trainer(config: TrainerConfig, own: Mapping[str, Any]) -> None:
     try:
         Timer(config.max_time)
         with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
-            Trainer(**arguments | _UNSEEN | own)
+            Trainer(**{**arguments, **_UNSEEN, **own})
     except Exception as error:
         raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
 
