@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optuna
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from torch.quasirandom import SobolEngine
+from scipy.stats.qmc import Sobol
 
 from trialstack.core import layout
 from trialstack.core.errors import UserError
@@ -120,12 +119,17 @@ class Study:
         return suggestions
 
     def _spread(self, count: int) -> Sequence[Sequence[float]]:
-        """Points of a scrambled Sobol sequence."""
+        """Points of a scrambled Sobol sequence: scipy's, for torch's would start threads before
+        training says how they treat the smallest numbers, which makes it slow.
+        """
         dimensions = len(self.space.distributions)
         if dimensions == 0:
             return [[]] * count
-        sobol = SobolEngine(dimensions, scramble=True, seed=self._seed(0))
-        points: list[list[float]] = sobol.draw(count, dtype=torch.float64).tolist()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a power of two is balanced
+            points: Sequence[Sequence[float]] = (
+                Sobol(dimensions, rng=self._seed(0)).random(count).tolist()
+            )
         return points
 
     def _sampler(self, number: int) -> BaseSampler:
