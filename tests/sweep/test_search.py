@@ -22,6 +22,7 @@ from trialstack.sweep import search_space  # noqa: E402
 from trialstack.sweep.figure import sweep_figure  # noqa: E402
 from trialstack.sweep.leaderboard import Leaderboard  # noqa: E402
 from trialstack.sweep.phases import Phases  # noqa: E402
+from trialstack.sweep.told import Told  # noqa: E402
 
 Command = Callable[..., Ended]
 
@@ -111,6 +112,29 @@ def test_a_search_that_was_stopped_suggests_what_it_would_have(
         patched.setattr(Phases, "_train", stop)
         assert command("train.py", *SEARCH, *SPACE).code == 130
     assert sum(trial.state == TrialState.RUNNING for trial in trials()) == 4
+    assert command("train.py", *SEARCH, *SPACE).code == 0
+    assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
+    assert told() == told(Path("outputs/sweeps/whole"))
+
+
+@pytest.mark.parametrize("telling", [2, 6])
+def test_a_search_that_was_stopped_while_it_told_goes_on(
+    telling: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    tell = Told.tell
+
+    def stop(self: Told, *others: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == telling:
+            raise KeyboardInterrupt
+        tell(self, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Told, "tell", stop)
+        assert command("train.py", *SEARCH, *SPACE).code == 130
+    assert sum(trial.state == TrialState.RUNNING for trial in trials()) == 3
     assert command("train.py", *SEARCH, *SPACE).code == 0
     assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
     assert told() == told(Path("outputs/sweeps/whole"))

@@ -268,10 +268,14 @@ class _Search:
         return [returned[start : start + repeats] for start in range(0, len(returned), repeats)]
 
     def _tell(self, asked: "Sequence[Suggestion]", returned: Sequence[Sequence[JobReturn]]) -> int:
-        """Tell what came out; return how many failed."""
+        """Tell what came out, and return how many failed.
+
+        The last one is told first: what a command that was killed has not told is known from what
+        it has not asked for.
+        """
         return sum(
             self._tell_one(trial, jobs) == Status.FAILED
-            for (trial, _), jobs in zip(asked, returned, strict=True)
+            for (trial, _), jobs in reversed(list(zip(asked, returned, strict=True)))
         )
 
     def _tell_one(self, trial: "Trial", jobs: Sequence[JobReturn]) -> Status:
@@ -279,7 +283,8 @@ class _Search:
 
         folders = [folder for job in jobs if (folder := getattr(job, "folder", None)) is not None]
         told = Told.of(self.folder, folders, [_score(job) for job in jobs], self.objective)
-        told.tell(self.study.study, trial)
+        if not self.study.trials[trial.number].state.is_finished():
+            told.tell(self.study.study, trial)
         return told.status
 
     def _write_best(self) -> None:

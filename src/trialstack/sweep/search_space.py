@@ -6,7 +6,7 @@ Shapes: d parameters.
 import importlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,11 @@ class Space:
             _suggest(trial, key, distribution)
         if self.extend is not None:
             self.extend(config, trial)
-        return [*self.fixed, *(f"{key}={self._text(key, x)}" for key, x in trial.params.items())]
+        return self.overrides(trial.params)
+
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """Return those of a trial with these parameters."""
+        return [*self.fixed, *(f"{key}={self._text(key, x)}" for key, x in params.items())]
 
     def _text(self, key: str, value: Any) -> str:
         if key in self.texts:

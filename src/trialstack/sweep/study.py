@@ -95,8 +95,9 @@ class Study:
     def batch(self, size: int, total: int) -> list[Suggestion]:
         """Return the next trials, none if there are as many as there should be.
 
-        A command that was killed has left some of its batch, maybe in the middle of asking: they
-        are completed to what it would have been.
+        A command that was killed has left some of its batch. In the middle of asking, they are
+        completed to what it would have been; in the middle of telling, the later ones are told, and
+        come with it, for they are compared with each other.
 
         Args:
             size: of a batch.
@@ -104,6 +105,11 @@ class Study:
         """
         waiting = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         begin = waiting[0].number if waiting else len(self.trials)
+        if begin + len(waiting) < len(self.trials):
+            return [
+                Suggestion(Trial(self.study, trial._trial_id), self.space.overrides(trial.params))
+                for trial in self.trials[begin:]
+            ]
         count = max(min(size, total - begin), len(waiting))
         points_nd = self._spread(count) if begin == 0 else None
         suggestions = []
