@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.report import paired
+from benchmarks.report import paired, searches_section
+from benchmarks.search.figure import best_by
 from benchmarks.task import TASKS
 from tests.conftest import ROOT
 
@@ -75,3 +77,17 @@ def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> Non
     assert "| 1.00 |" in report
     before, after = result["others"]
     assert f"CPU cores, of which others held {before} before and {after} after;" in report
+
+
+def test_searches_are_compared_by_when_ours_has_a_rivals_accuracy() -> None:
+    ours = {"name": "trialstack", "seed": 1, "seconds": 20.0, "epochs": [[5, 0.8], [10, 0.9]]}
+    worse = {"name": "worse", "seed": 1, "seconds": 40.0, "epochs": [[3, 0.7], [30, 0.85]]}
+    better = {"name": "better", "seed": 1, "seconds": 40.0, "epochs": [[30, 0.95]]}
+    result = {
+        "searches": [ours, worse, better], "versions": {}, "hardware": "", "date": "", "git": ""
+    }  # fmt: skip
+    text = searches_section(result)
+    assert "| worse | 1 | 40 | 2 | 0.8500 | 0.8500 to 0.8500 | 10 | 0.25 |" in text
+    assert "| better | 1 | 40 | 1 | 0.9500 | 0.9500 to 0.9500 | never |  |" in text
+    best = best_by(worse, np.array([1.0, 3.0, 29.0, 30.0]))
+    np.testing.assert_array_equal(best, [np.nan, 0.7, 0.7, 0.85])

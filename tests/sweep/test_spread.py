@@ -1,6 +1,7 @@
 """How stacks are divided among workers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +51,12 @@ def test_small_stacks_stay_whole_beside_one_that_is_divided(
 ) -> None:
     parts = sizes([trial] * 4 + [wide] * 8, 2)
     assert parts == [4, 4, 4]
-    assert spread(plan([trial] * 4 + [wide] * 8), [trial] * 4 + [wide] * 8, 2)[-1] == [0, 1, 2, 3]
+    assert spread(plan([trial] * 4 + [wide] * 8), [trial] * 4 + [wide] * 8, 2, False)[-1] == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +64,9 @@ def test_small_stacks_stay_whole_beside_one_that_is_divided(
 )
 def test_the_longest_tasks_are_taken_first(seconds: list[int], workers: int, end: int) -> None:
     assert last_end(seconds, workers) == end
+
+
+def test_no_part_is_larger_than_a_stack_may_be(tmp_path: Path) -> None:
+    config = compose_trial(["model.hidden=[8]", "engine.max_stack=3"], tmp_path / "run").config
+    assert sizes([config] * 8, 1) == [3, 3, 2]
+    assert sizes([config] * 8, 4) == [2, 2, 2, 2]

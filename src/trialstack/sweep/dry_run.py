@@ -4,7 +4,8 @@ memory.
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -60,71 +61,70 @@ def plan_table(
         UserError: a config is at fault, or the data is missing.
     """
     quiet()
+    with _threads_of_stacks():
+        datasets = Datasets()
+        rows, total, largest = [], 0.0, 0.0
+        of_trials: dict[int, float] = {}
+        for stack in _alike(plan(configs)):
+            members, one_by_one = stack.members, stack.one_by_one is not None
+            of_stack = [configs[position] for position in members]
+            data = _data(datasets, of_stack[0])
+            size = (
+                1
+                if one_by_one
+                else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
+            )
+            of_trial = _seconds(of_stack[:1] if one_by_one else of_stack, data, stack.eager)
+            seconds = share * len(members) * of_trial
+            gib = size * trial_bytes(of_stack, data)[data.train_samples.labels.device] / 2**30
+            total, largest = total + seconds, max(largest, gib)
+            of_trials |= dict.fromkeys(members, share * of_trial)
+            engine = (
+                f"eager: {stack.eager}"
+                if stack.eager
+                else f"stacked: {stack.alone}"
+                if stack.alone
+                else f"stacked, padded to {json.dumps(stack.padded)}"
+                if stack.padded
+                else "stacked"
+            )
+            count = -(-len(members) // size)
+            stacks = (
+                str(size)
+                if count == 1
+                else f"{len(members)}, {'one' if size == 1 else size} at a time"
+            )
+            rows.append(
+                [
+                    _labels_in_common(members, labels) or "all",
+                    engine,
+                    stacks,
+                    f"{seconds:.1f}",
+                    f"{gib:.2f}",
+                ]
+            )
+        text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
+        trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
+        of_all = f"{trials}, about {total:.0f} s of training, at most {largest:.2f} GiB"
+        lines = [text, f"{of_all}; nothing was trained"]
+        if workers > 1:
+            parts = spread(plan(configs), configs, workers, on_gpu)
+            total = last_end([sum(of_trials[member] for member in part) for part in parts], workers)
+            lines.append(
+                f"{workers} workers, {len(parts)} stacks: the last ends after about {total:.0f} s"
+            )
+        return "\n".join(lines), total
+
+
+@contextmanager
+def _threads_of_stacks() -> Iterator[None]:
+    """Compute with as many threads as stacks mostly have."""
     with waiting_by_load(LOAD) as cores:
-        torch.set_num_threads(cores.free)  # as stacks mostly do
+        torch.set_num_threads(cores.free)
         try:
-            return _plan_table(configs, labels, share, workers, on_gpu)
+            yield
         finally:
             torch.set_num_threads(cores.threads)
-
-
-def _plan_table(
-    configs: Sequence[TrialConfig],
-    labels: Sequence[Mapping[str, Any]],
-    share: float,
-    workers: int,
-    on_gpu: bool,
-) -> tuple[str, float]:
-    datasets = Datasets()
-    rows, total, largest = [], 0.0, 0.0
-    of_trials: dict[int, float] = {}
-    for stack in _alike(plan(configs)):
-        members, one_by_one = stack.members, stack.one_by_one is not None
-        of_stack = [configs[position] for position in members]
-        data = _data(datasets, of_stack[0])
-        size = (
-            1
-            if one_by_one
-            else -(-len(members) // -(-len(members) // trials_that_fit(of_stack, data)))
-        )
-        of_trial = _seconds(of_stack[:1] if one_by_one else of_stack, data, stack.eager)
-        seconds = share * len(members) * of_trial
-        gib = size * trial_bytes(of_stack, data)[data.train_samples.labels.device] / 2**30
-        total, largest = total + seconds, max(largest, gib)
-        of_trials |= dict.fromkeys(members, share * of_trial)
-        engine = (
-            f"eager: {stack.eager}"
-            if stack.eager
-            else f"stacked: {stack.alone}"
-            if stack.alone
-            else f"stacked, padded to {json.dumps(stack.padded)}"
-            if stack.padded
-            else "stacked"
-        )
-        count = -(-len(members) // size)
-        stacks = (
-            str(size) if count == 1 else f"{len(members)}, {'one' if size == 1 else size} at a time"
-        )
-        rows.append(
-            [
-                _labels_in_common(members, labels) or "all",
-                engine,
-                stacks,
-                f"{seconds:.1f}",
-                f"{gib:.2f}",
-            ]
-        )
-    text = table(["Trials with", "Engine", "Trials", "Seconds", "GiB"], rows)
-    trials = "1 trial" if len(configs) == 1 else f"{len(configs)} trials"
-    of_all = f"{trials}, about {total:.0f} s of training, at most {largest:.2f} GiB"
-    lines = [text, f"{of_all}; nothing was trained"]
-    if workers > 1:
-        parts = spread(plan(configs), configs, workers, on_gpu)
-        total = last_end([sum(of_trials[member] for member in part) for part in parts], workers)
-        lines.append(
-            f"{workers} workers, {len(parts)} stacks: the last ends after about {total:.0f} s"
-        )
-    return "\n".join(lines), total
 
 
 def _alike(stacks: Sequence[Planned]) -> list[Planned]:

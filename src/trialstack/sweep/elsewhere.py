@@ -1,6 +1,4 @@
-"""What a process does that trains a stack for a driver elsewhere, and how that follows it: through
-the run folders, which both see.
-"""
+"""What a process does that trains a stack for a driver elsewhere."""
 
 import logging
 import os
@@ -15,9 +13,7 @@ from typing import TYPE_CHECKING
 
 from trialstack.core import layout
 from trialstack.core.errors import UserError
-from trialstack.run.metrics_csv import read_rows
 from trialstack.run.result import Result
-from trialstack.sweep.progress import SweepBar
 from trialstack.sweep.stack_task import StackTask
 from trialstack.sweep.workers import working
 
@@ -111,36 +107,3 @@ def _datasets() -> "Datasets":
     from trialstack.data.cache import Datasets
 
     return Datasets()
-
-
-class Following:
-    """Shows on a bar how far tasks are that train elsewhere.
-
-    Args:
-        bar: the sweep's.
-    """
-
-    def __init__(self, bar: SweepBar) -> None:
-        self.bar = bar
-        self._epochs: dict[int, tuple[int, int]] = {}
-
-    def look(self, tasks: Sequence[StackTask]) -> None:
-        """Read what tasks have written since the last look.
-
-        Args:
-            tasks: that have not ended.
-        """
-        done = 0
-        for task in tasks:
-            rows = len(read_rows(task.trials[0].folder / layout.METRICS))
-            first, before = self._epochs.setdefault(task.number, (rows, rows))
-            if rows != before:
-                self._epochs[task.number] = first, rows
-                self.bar.measured(_last_scores(task, self.bar.objective))
-            done += (rows - first) * len(task.trials)
-        self.bar.trained(done)
-
-
-def _last_scores(task: StackTask, objective: str) -> list[float]:
-    rows = (read_rows(trial.folder / layout.METRICS) for trial in task.trials)
-    return [of_trial[-1][objective] for of_trial in rows if of_trial and objective in of_trial[-1]]

@@ -13,8 +13,9 @@ from typing import Any
 from trialstack.core.errors import CannotWrite, UserError
 from trialstack.core.rule import whole
 from trialstack.run.result import Result
-from trialstack.sweep.elsewhere import Following, Place, train_here
+from trialstack.sweep.elsewhere import Place, train_here
 from trialstack.sweep.executor import Ended
+from trialstack.sweep.following import Following
 from trialstack.sweep.progress import SweepBar
 from trialstack.sweep.stack_task import StackTask
 

@@ -4,16 +4,12 @@ Jobs outlive the driver. What it has submitted lies in the sweep's folder, and a
 after it waits for what still runs before it submits anything.
 """
 
-import getpass
 import json
 import logging
-import math
 import os
 import re
-import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +20,11 @@ from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.errors import Interrupted, UserError
 from trialstack.run.result import Result
-from trialstack.sweep.elsewhere import Following, Place, train_here
+from trialstack.sweep.elsewhere import Place, train_here
 from trialstack.sweep.executor import Ended
+from trialstack.sweep.following import Following
 from trialstack.sweep.progress import SweepBar
+from trialstack.sweep.slurm_queue import SlurmQueue
 from trialstack.sweep.stack_task import StackTask
 
 log = logging.getLogger(__name__)
@@ -35,55 +33,13 @@ PAUSE = 1.0
 """Seconds between two looks at what jobs have written."""
 
 OF_EVERY_CLUSTER = (
-    "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb", "name",
-    "stderr_to_stdout",
+    "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name", "stderr_to_stdout",
 )  # fmt: skip
 """Parameters that have no prefix for submitit."""
-
-LOOK = 30.0
-"""Seconds between two looks at the queue; a job that two of them miss, and that has left nothing,
-is lost.
-"""
 
 
 class JobLost(Exception):
     """A job ended without a result."""
-
-
-class Queue:
-    """Slurm's queue of this user's jobs, which a cluster without accounting has, too."""
-
-    def __init__(self) -> None:
-        self._looked = -math.inf
-        self._ids: set[str] | None = None
-        self._missed: Counter[str] = Counter()
-
-    def has(self, job: str) -> bool:
-        """Tell whether a job is to end yet; so it is taken to be while Slurm does not answer."""
-        self._look()
-        return self._ids is None or job in self._ids
-
-    def lost(self, jobs: Sequence[str]) -> list[str]:
-        """Return which of some jobs were missed by two looks."""
-        if self._look():
-            self._missed.update(job for job in jobs if not self.has(job))
-        return [job for job in jobs if self._missed[job] >= 2]
-
-    def _look(self) -> bool:
-        if time.monotonic() - self._looked < LOOK:
-            return False
-        self._looked = time.monotonic()
-        user = f"--user={getpass.getuser()}"
-        try:
-            said = subprocess.run(
-                ["squeue", "--noheader", "--array", "--format=%i", user],
-                capture_output=True, text=True, check=True, timeout=LOOK,
-            ).stdout  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            self._ids = None
-        else:
-            self._ids = set(said.split())
-        return True
 
 
 class Submission:
@@ -131,7 +87,7 @@ class SubmititExecutor:
         self.parameters = {name: x for name, x in parameters.items() if x is not None}
         self._place: Place | None = None
         self._submitted = Path()
-        self._queue = Queue()
+        self._queue = SlurmQueue()
 
     @property
     def workers(self) -> int:

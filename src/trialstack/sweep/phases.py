@@ -6,15 +6,14 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from trialstack.core.errors import TrialsFailed, UserError, reason
 from trialstack.core.parse import parse
-from trialstack.engine.capacity import most_in_stack
 from trialstack.run.folder import discard, refuse_links
-from trialstack.run.grouping import divided, plan
+from trialstack.run.grouping import plan
 from trialstack.run.result import Result
 from trialstack.run.stack_file import StackFile
 from trialstack.run.status import Status
@@ -81,7 +80,8 @@ class Phases:
             for together in stacks:
                 _separate(together)
         tasks = self._tasks(stacks, phase.until)
-        with closing(self.executor.train(tasks, self.bar)) as ends:
+        ends = self.executor.train(tasks, self.bar)
+        try:
             for count, (task, outcome) in enumerate(ends, 1):
                 together = stacks[task.number]
                 self._conclude(together, outcome, phase.until)
@@ -100,23 +100,20 @@ class Phases:
                     raise TrialsFailed(
                         f"stopped at a trial that failed; `{self.command}` continues"
                     )
+        except KeyboardInterrupt as interruption:  # in between: jobs may be left alone then
+            ends.throw(interruption)
+        finally:
+            ends.close()
 
     def _stacks(self, waiting: Sequence[Member]) -> list[list[Member]]:
         """What trains together, in parts that keep all workers busy."""
-        planned = plan(
-            [member.config for member in waiting], [member.job.apart for member in waiting]
-        )
+        configs = [member.config for member in waiting]
+        planned = plan(configs, [member.job.apart for member in waiting])
         for how, count in Counter(
             stack.one_by_one for stack in planned if stack.one_by_one
         ).items():
             log.info("%s %s", trials_text(count), how)
-        stacks = []
-        for stack in planned:
-            limit = most_in_stack([waiting[position].config for position in stack.members])
-            parts = [stack.members] if limit is None else divided(stack.members, limit)
-            stacks += [stack._replace(members=part) for part in parts]
-        configs = [member.config for member in waiting]
-        parts = spread(stacks, configs, self.executor.workers, self.executor.on_gpu)
+        parts = spread(planned, configs, self.executor.workers, self.executor.on_gpu)
         return [[waiting[position] for position in part] for part in parts]
 
     def _tasks(self, stacks: Sequence[Sequence[Member]], until: int) -> Iterator[StackTask]:

@@ -6,24 +6,26 @@ from collections.abc import Sequence
 
 from trialstack.core.groups import MLPConfig
 from trialstack.core.schema import TrialConfig
+from trialstack.engine.capacity import most_in_stack
 from trialstack.run.grouping import Planned, divided, network_work
 
 EAGER = 5
 """A trial's cost on the eager engine, of that in a stack."""
 
 GAIN = 0.02
-"""What a further part must save of the time of all."""
+"""What further parts must save of the time of all."""
 
 FLAT = 32
 """Trials that a GPU trains in the time that it needs for a few: up to there it waits for its
-kernels to be launched."""
+kernels to be launched.
+"""
 
 
 def spread(
-    stacks: Sequence[Planned], configs: Sequence[TrialConfig], workers: int, on_gpu: bool = False
+    stacks: Sequence[Planned], configs: Sequence[TrialConfig], workers: int, on_gpu: bool
 ) -> list[list[int]]:
-    """Return the members of stacks, the most costly first, in no more parts than shorten the time
-    until the last worker has ended.
+    """Return the members of stacks in parts, of several workers the most costly first: in no more
+    parts than shorten the time until the last worker has ended, or than `engine.max_stack` makes.
 
     Args:
         stacks: that are planned.
@@ -31,58 +33,41 @@ def spread(
         workers: that train stacks at once.
         on_gpu: a stack's time hardly depends on its size.
     """
-    costs = [_cost(stack, configs) for stack in stacks]
-    parts = [1] * len(stacks)
-    best, least = list(parts), _end(stacks, costs, parts, workers, on_gpu)
-    while workers > 1 and sum(parts) < 2 * workers + len(stacks):
+
+    def cost(stack: Planned, size: int) -> float:
+        return _trial_cost(stack, configs) * (FLAT + size if on_gpu else size)
+
+    def end() -> float:
+        return last_end(
+            [
+                cost(stack, len(part))
+                for stack, count in zip(stacks, counts, strict=True)
+                for part in _parts(stack, count)
+            ],
+            workers,
+        )
+
+    counts = [_fewest_parts(stack, configs) for stack in stacks]
+    best, earliest = list(counts), end()
+    most = 2 * workers + sum(counts)
+    while workers > 1 and sum(counts) < most:
         largest = [
-            _of_part(len(stack.members), count, cost, on_gpu) if count < len(stack.members) else 0.0
-            for stack, count, cost in zip(stacks, parts, costs, strict=True)
+            cost(stack, len(_parts(stack, count)[0])) if count < len(stack.members) else 0.0
+            for stack, count in zip(stacks, counts, strict=True)
         ]
         if not any(largest):
             break
-        parts[largest.index(max(largest))] += 1
-        end = _end(stacks, costs, parts, workers, on_gpu)
-        if end < (1 - GAIN) * least:
-            best, least = list(parts), end
-    divisions = [
-        (_of_part(len(part), 1, cost, on_gpu), part)
-        for stack, count, cost in zip(stacks, best, costs, strict=True)
-        for part in divided(stack.members, -(-len(stack.members) // count))
+        counts[largest.index(max(largest))] += 1
+        if end() < (1 - GAIN) * earliest:
+            best, earliest = list(counts), end()
+    divided_stacks = [
+        (cost(stack, len(part)), part)
+        for stack, count in zip(stacks, best, strict=True)
+        for part in _parts(stack, count)
     ]
     if workers > 1:
-        divisions.sort(key=lambda division: -division[0])
-    return [part for _, part in divisions]
-
-
-def _cost(stack: Planned, configs: Sequence[TrialConfig]) -> float:
-    """Of one trial of a stack, in a unit that all have in common."""
-    config = configs[stack.members[0]]
-    widths = stack.padded or (config.model.hidden if isinstance(config.model, MLPConfig) else [1])
-    slower = EAGER if stack.eager is not None else 1
-    return config.trainer.max_epochs * network_work(widths) * slower
-
-
-def _of_part(members: int, parts: int, cost: float, on_gpu: bool) -> float:
-    """The cost of the largest of so many parts."""
-    size = -(-members // parts)
-    return cost * (FLAT + size if on_gpu else size)
-
-
-def _end(
-    stacks: Sequence[Planned],
-    costs: Sequence[float],
-    parts: Sequence[int],
-    workers: int,
-    on_gpu: bool,
-) -> float:
-    """When the last worker ends, if each takes the most costly part that is left."""
-    of_parts = [
-        _of_part(size, 1, cost, on_gpu)
-        for stack, cost, count in zip(stacks, costs, parts, strict=True)
-        for size in _sizes(len(stack.members), count)
-    ]
-    return last_end(of_parts, workers)
+        divided_stacks.sort(key=lambda costly: -costly[0])
+    return [part for _, part in divided_stacks]
 
 
 def last_end(seconds: Sequence[float], workers: int) -> float:
@@ -93,5 +78,18 @@ def last_end(seconds: Sequence[float], workers: int) -> float:
     return max(busy, default=math.nan)
 
 
-def _sizes(members: int, parts: int) -> list[int]:
-    return [len(part) for part in divided(range(members), -(-members // parts))]
+def _fewest_parts(stack: Planned, configs: Sequence[TrialConfig]) -> int:
+    limit = most_in_stack([configs[member] for member in stack.members])
+    return 1 if limit is None else -(-len(stack.members) // limit)
+
+
+def _parts(stack: Planned, count: int) -> list[list[int]]:
+    return divided(stack.members, -(-len(stack.members) // count))
+
+
+def _trial_cost(stack: Planned, configs: Sequence[TrialConfig]) -> float:
+    """Of one trial of a stack, in a unit that all have in common."""
+    config = configs[stack.members[0]]
+    widths = stack.padded or (config.model.hidden if isinstance(config.model, MLPConfig) else [1])
+    slower = EAGER if stack.eager is not None else 1
+    return config.trainer.max_epochs * network_work(widths) * slower
