@@ -49,6 +49,16 @@ def told(folder: Path = FOLDER) -> list[Any]:
     ]
 
 
+@pytest.fixture
+def whole_search(command: Command, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What the study of a search was told that nobody stopped."""
+    folder = tmp_path_factory.getbasetemp() / "whole"
+    if not folder.exists():
+        there = f"hydra.sweep.dir={folder}"
+        assert command("train.py", *SEARCH, *SPACE, there, "sweep=whole").code == 0
+    return told(folder)
+
+
 def test_a_search_trains_batches_and_tells_what_came_out(command: Command) -> None:
     ended = command("train.py", *SEARCH, *SPACE)
     assert ended.code == 0, ended.err
@@ -96,7 +106,7 @@ def test_the_best_one_is_trained_again_by_the_command_that_is_said(command: Comm
 
 
 def test_a_search_that_was_stopped_suggests_what_it_would_have(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    command: Command, monkeypatch: pytest.MonkeyPatch, whole_search: list[Any]
 ) -> None:
     calls = 0
     train = Phases._train
@@ -113,13 +123,12 @@ def test_a_search_that_was_stopped_suggests_what_it_would_have(
         assert command("train.py", *SEARCH, *SPACE).code == 130
     assert sum(trial.state == TrialState.RUNNING for trial in trials()) == 4
     assert command("train.py", *SEARCH, *SPACE).code == 0
-    assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
-    assert told() == told(Path("outputs/sweeps/whole"))
+    assert told() == whole_search
 
 
 @pytest.mark.parametrize("telling", [2, 6])
 def test_a_search_that_was_stopped_while_it_told_goes_on(
-    telling: int, command: Command, monkeypatch: pytest.MonkeyPatch
+    telling: int, command: Command, monkeypatch: pytest.MonkeyPatch, whole_search: list[Any]
 ) -> None:
     calls = 0
     tell = Told.tell
@@ -136,13 +145,12 @@ def test_a_search_that_was_stopped_while_it_told_goes_on(
         assert command("train.py", *SEARCH, *SPACE).code == 130
     assert sum(trial.state == TrialState.RUNNING for trial in trials()) == 3
     assert command("train.py", *SEARCH, *SPACE).code == 0
-    assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
-    assert told() == told(Path("outputs/sweeps/whole"))
+    assert told() == whole_search
 
 
 @pytest.mark.parametrize("suggestion", [3, 7])
 def test_a_search_that_was_stopped_while_it_asked_goes_on(
-    suggestion: int, command: Command, monkeypatch: pytest.MonkeyPatch
+    suggestion: int, command: Command, monkeypatch: pytest.MonkeyPatch, whole_search: list[Any]
 ) -> None:
     calls = 0
     suggest = search_space._suggest
@@ -159,8 +167,7 @@ def test_a_search_that_was_stopped_while_it_asked_goes_on(
         assert command("train.py", *SEARCH, *SPACE).code == 130
     assert len(trials()) == suggestion
     assert command("train.py", *SEARCH, *SPACE).code == 0
-    assert command("train.py", *SEARCH, *SPACE, "sweep=whole").code == 0
-    assert told() == told(Path("outputs/sweeps/whole"))
+    assert told() == whole_search
 
 
 def test_a_damaged_journal_is_made_anew_from_the_trials(command: Command) -> None:
