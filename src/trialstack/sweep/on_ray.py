@@ -162,9 +162,13 @@ def _connect(init: Mapping[str, Any], joins: bool) -> list[dict[str, Any]]:
 
 
 def _train(task: StackTask, place: Place, threads: int | None) -> list[Result]:
-    """Train a task on a worker."""
+    """Train a task on a worker.
+
+    Ray cancels it by an interruption, which a driver in the background has its processes ignore.
+    """
     import ray
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return train_here(task, place, threads, str(ray.get_runtime_context().get_task_id()))
 
 
