@@ -15,6 +15,7 @@ from torch import Tensor
 from trialstack.data.minibatches import Samples
 from trialstack.engine import execution
 from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 
@@ -80,7 +81,7 @@ def build(setup: Setup, data: Samples) -> Stack:
         torch.manual_seed(seed)
         networks.append(MLP((1, 28, 28), CLASSES, list(hidden), dropout, setup.activation))
     groups = [{**OPTIMIZERS[setup.optimizer], "lr": rate} for rate in setup.rates]
-    return Stack(networks, seeds, groups, data, setup.dtype)
+    return Stack(networks, seeds, groups, [CrossEntropyLoss()] * len(seeds), data, setup.dtype)
 
 
 class Trained:

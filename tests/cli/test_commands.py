@@ -59,6 +59,7 @@ def test_help_has_groups_options_examples_and_outputs(command: Command) -> None:
         "model",
         "optimizer",
         "schedule",
+        "loss",
         "engine",
         "trainer",
         "logger",

@@ -34,6 +34,14 @@ VALUES = [
     ("data.batch_size=1.5", "got 1.5"),
     ("data.batch_size=many", "got 'many'"),
     ("data.batch_size=5000", "data.batch_size <= 1200 must hold"),
+    (
+        "loss.class_weights=[1,2]",
+        "loss.class_weights must have 10 numbers, one a class of Digits, got 2; try "
+        "loss.class_weights=balanced",
+    ),
+    ("loss.class_weights=equal", "or balanced, or null, got 'equal'"),
+    ("loss.label_smoothing=1", "got 1; try loss.label_smoothing=0.1"),
+    ("loss._target_=torch.nn.NoLoss", "loss._target_ must name a class that can be imported"),
     ("data.val_size=0", "data.val_size must be a whole number of at least 1, got 0"),
     ("data.val_size=1500", "data.val_size < 1500 must hold"),
     ("data.val_size=70000", "got 70000"),

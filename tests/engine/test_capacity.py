@@ -16,6 +16,7 @@ from tests.engine.stand_in import CALLED
 from trialstack.core.groups import MLPConfig
 from trialstack.data.minibatches import Samples
 from trialstack.engine.capacity import trial_bytes
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 
@@ -68,7 +69,9 @@ def allocated(configs: list[Any], samples: Samples) -> int:
     with Allocated("cuda") as bytes_:
         samples.images.flatten(1), samples.labels.view(-1)
         there = bytes_.now
-        stack = Stack(networks, seeds, optimizers, samples, dtype)
+        stack = Stack(
+            networks, seeds, optimizers, [CrossEntropyLoss()] * len(seeds), samples, dtype
+        )
         stack.keep(range(len(seeds)))
         stack.begin_epoch(np.ones((steps, len(seeds))), first=0, epoch=0, batch_size=batch_size)
         kept = bytes_.peak = bytes_.now

@@ -22,8 +22,7 @@ def parts(folder: Path, *overrides: str) -> tuple[Classifier, Digits]:
     config = composed(folder, "model.hidden=[16]", *overrides).config
     data = Digits(val_size=300, seed=config.seed)
     data.setup()
-    assert data.spec is not None
-    return Classifier(**hyperparameters(config, data.spec)), data
+    return Classifier(**hyperparameters(config, data)), data
 
 
 OPTIMIZERS = {

@@ -1,6 +1,6 @@
 """A stack's steps with fake CUDA tensors: on the right device, without waiting, in few kernels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.engine.stand_in import CALLED, Kernels
 from trialstack.data.minibatches import Samples
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 
@@ -46,13 +47,21 @@ def stack(
     hidden: list[int],
     activation: str = "relu",
     dtype: torch.dtype = torch.float32,
+    losses: Sequence[CrossEntropyLoss] = (),
 ) -> Stack:
     count = len(dropouts)
     networks = [MLP((1, 28, 28), 10, hidden, dropout, activation) for dropout in dropouts]
     images = torch.empty(SAMPLES, 1, 28, 28, device="cuda")
     labels = torch.empty(SAMPLES, dtype=torch.int64, device="cuda")
     settings = [OPTIMIZERS[optimizer]] * count
-    built = Stack(networks, range(count), settings, Samples(images, labels), dtype)
+    built = Stack(
+        networks,
+        range(count),
+        settings,
+        losses or [CrossEntropyLoss()] * count,
+        Samples(images, labels),
+        dtype,
+    )
     built.begin_epoch(np.full((STEPS, count), 0.1), first=0, epoch=0, batch_size=BATCH)
     return built
 
@@ -100,6 +109,11 @@ def test_all_that_a_network_does_stays_on_the_device(
     activation: str, hidden: list[int], dropouts: list[float], dtype: torch.dtype
 ) -> None:
     check_an_epoch(stack("adamw", dropouts, hidden, activation, dtype), rows=len(dropouts))
+
+
+def test_all_that_a_loss_does_stays_on_the_device() -> None:
+    losses = [CrossEntropyLoss(0.1), CrossEntropyLoss(class_weights=[0.5] * 10)]
+    check_an_epoch(stack("sgd", [0.0, 0.2], [7], losses=losses), rows=1)
 
 
 MOST = {

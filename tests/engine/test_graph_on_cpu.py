@@ -1,5 +1,6 @@
 """Steps that are recorded and replayed, as a GPU does it, against the same steps called plainly."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.engine.test_stacked import CHUNKS, DOUBLE, FIVE, assert_close, stack_
 from tests.run.test_runs import weights
 from trialstack.data.minibatches import Samples
 from trialstack.engine.execution import CPU, Execution
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 from trialstack.run.train import train
@@ -30,6 +32,7 @@ def trained(
     activation: str,
     own_seeds: bool,
     hidden: list[int],
+    losses: Sequence[CrossEntropyLoss] = (),
 ) -> list[Any]:
     """All that three epochs of chunks of several shapes leave, with validation between them."""
     monkeypatch.setattr("trialstack.engine.execution.on", lambda device: execution)
@@ -40,7 +43,14 @@ def trained(
     for network in networks:
         nn.init.normal_(network[-1].bias)  # type: ignore[arg-type]
     settings = [OPTIMIZERS[optimizer]] * count
-    stack = Stack(networks, range(count), settings, Samples(images, labels), torch.float64)
+    stack = Stack(
+        networks,
+        range(count),
+        settings,
+        losses or [CrossEntropyLoss()] * count,
+        Samples(images, labels),
+        torch.float64,
+    )
     left: list[Any] = []
     for epoch in range(3):
         rates = np.linspace(0.1, 0.01, STEPS * count).reshape(STEPS, count) / (epoch + 1)
@@ -81,6 +91,13 @@ def test_networks_of_any_kind_are_replayed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = monkeypatch, "adamw", dropouts, activation, own_seeds, hidden
+    assert trained(RECORDED, *case) == trained(CALLED, *case)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_losses_of_any_kind_are_replayed(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = [CrossEntropyLoss(0.1, [0.5, 1.0, 2.0]), CrossEntropyLoss()][:count]
+    case = monkeypatch, "sgd", [0.2] * count, "relu", True, [7], losses
     assert trained(RECORDED, *case) == trained(CALLED, *case)
 
 

@@ -25,6 +25,7 @@ from trialstack.core.groups import DataConfig
 from trialstack.data.cache import Datasets
 from trialstack.data.minibatches import Samples
 from trialstack.engine.execution import CPU, Execution
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.memory import free_memory, is_out_of_memory, left_of_groups
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
@@ -171,7 +172,12 @@ def test_a_stack_does_not_keep_itself(
     networks = [MLP((1, 4, 5), 3, [7]) for _ in range(2)]
     samples = Samples(torch.rand(20, 1, 4, 5), torch.randint(3, (20,)))
     stack = Stack(
-        networks, [0, 1], [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2, samples, torch.float32
+        networks,
+        [0, 1],
+        [{"_target_": "torch.optim.Adam", "lr": 0.1}] * 2,
+        [CrossEntropyLoss()] * 2,
+        samples,
+        torch.float32,
     )
     stack.begin_epoch(np.full((2, 2), 0.1), first=0, epoch=0, batch_size=8)
     for _ in range(3):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trialstack.data.minibatches import Samples
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 
@@ -33,13 +34,23 @@ def networks(
 
 
 def stack(
-    made: Sequence[MLP], lrs: Sequence[float] | None = None, dropouts: Sequence[float] = ()
+    made: Sequence[MLP],
+    lrs: Sequence[float] | None = None,
+    dropouts: Sequence[float] = (),
+    losses: Sequence[CrossEntropyLoss] = (),
 ) -> Stack:
     rates = lrs or [1.0] * len(made)
     settings = [{"_target_": "torch.optim.SGD", "lr": lr} for lr in rates]
     for network, dropout in zip(made, dropouts, strict=False):
         network.dropout = dropout
-    built = Stack(made, range(len(made)), settings, samples(), torch.float64)
+    built = Stack(
+        made,
+        range(len(made)),
+        settings,
+        losses or [CrossEntropyLoss()] * len(made),
+        samples(),
+        torch.float64,
+    )
     built.begin_epoch(np.array([rates] * 20), first=0, epoch=2, batch_size=8)
     return built
 
@@ -50,6 +61,36 @@ def autograd_step(network: MLP, index: Tensor) -> list[Tensor]:
     loss = cross_entropy(network(images[index]), labels[index])
     gradients = torch.autograd.grad(loss, list(network.parameters()))
     return [p.detach() - g for p, g in zip(network.parameters(), gradients, strict=True)]
+
+
+WEIGHTS = [0.5, 2.0, 3.5]
+LOSSES = {
+    "smoothing": [CrossEntropyLoss(0.1)],
+    "weights": [CrossEntropyLoss(class_weights=WEIGHTS)],
+    "each its own": [
+        CrossEntropyLoss(0.3, WEIGHTS), CrossEntropyLoss(), CrossEntropyLoss(0.1, WEIGHTS[::-1]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
+def test_losses_and_their_gradients_are_those_of_torch(losses: list[CrossEntropyLoss]) -> None:
+    made = networks(len(losses), [7])
+    built = stack(made, losses=losses)
+    images, labels = samples()
+    index = torch.randperm(SAMPLES)[:8]
+    built.train_chunk(index.view(1, 1, 8), start=0)
+    of_stack, _ = built.train_totals.finish()
+    for trial, (network, loss) in enumerate(zip(made, losses, strict=True)):
+        weight = loss.weights_C
+        of_torch = nn.CrossEntropyLoss(weight, label_smoothing=loss.label_smoothing)(
+            network(images[index]), labels[index]
+        )
+        assert of_stack[trial] == pytest.approx(of_torch.item(), rel=1e-10)
+        gradients = torch.autograd.grad(of_torch, list(network.parameters()))
+        values = built.packing.read(built.parameters, trial)
+        for value, before, gradient in zip(values, network.parameters(), gradients, strict=True):
+            torch.testing.assert_close(value, before.detach() - gradient, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -80,7 +121,12 @@ def test_samples_that_are_classified_with_certainty_change_no_bit(
     settings = [{"_target_": "torch.optim.SGD", "lr": rate} for rate in rates]
     images, labels = samples()
     built = Stack(
-        made, range(len(made)), settings, Samples(images, torch.ones_like(labels)), torch.float32
+        made,
+        range(len(made)),
+        settings,
+        [CrossEntropyLoss()] * len(made),
+        Samples(images, torch.ones_like(labels)),
+        torch.float32,
     )
     built.begin_epoch(np.array([rates]), first=0, epoch=0, batch_size=batch_size)
     before = built.parameters.clone()
@@ -218,7 +264,14 @@ def test_a_replayed_graph_does_what_the_cpu_does() -> None:
     def trained(device: str) -> Stack:
         made = networks(3, [7, 6])
         settings = [{"_target_": "torch.optim.Adam", "lr": lr} for lr in (0.01, 0.02, 0.03)]
-        built = Stack(made, [0, 1, 2], settings, samples().to(torch.device(device)), torch.float64)
+        built = Stack(
+            made,
+            [0, 1, 2],
+            settings,
+            [CrossEntropyLoss()] * 3,
+            samples().to(torch.device(device)),
+            torch.float64,
+        )
         built.begin_epoch(np.array([[0.01, 0.02, 0.03]] * 30), first=0, epoch=0, batch_size=8)
         for chunk in range(6):
             index_1KB = torch.arange(40, device=device).roll(chunk).view(1, 5, 8)

@@ -66,6 +66,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
         ["schedule=onecycle"],
         ["model.activation=gelu", "data.normalize=standard"],
         ["model.hidden=[]", "data.batch_size=1000"],
+        ["loss.class_weights=balanced", "loss.label_smoothing=0.1"],
         ["trainer.limit_train_batches=10", "trainer.limit_val_batches=1"],
         ["trainer.limit_train_batches=0.5", "trainer.check_val_every_n_epoch=2"],
     ],
@@ -93,8 +94,8 @@ def test_the_engines_agree(overrides: list[str], tmp_path: Path) -> None:
 
 FIVE = [
     ["seed=3", "optimizer.lr=0.1"],
-    ["seed=1", "optimizer.lr=0.02", "model.dropout=0.4"],
-    ["seed=3", "optimizer.momentum=0.9"],
+    ["seed=1", "optimizer.lr=0.02", "model.dropout=0.4", "loss.label_smoothing=0.2"],
+    ["seed=3", "optimizer.momentum=0.9", "loss.class_weights=[1,2,3,4,5,6,7,8,9,10]"],
     ["seed=2", "optimizer.weight_decay=0.01", "model.dropout=0.1"],
     ["seed=1", "schedule.warmup_epochs=1", "model.init=kaiming_uniform"],
 ]

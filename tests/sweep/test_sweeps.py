@@ -339,10 +339,10 @@ def test_a_sweep_can_stop_at_the_first_failure(command: Command) -> None:
 def test_a_trial_that_cannot_be_made_does_not_fail_its_stack(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hyperparameters(config: Any, spec: Any) -> dict[str, Any]:
+    def hyperparameters(config: Any, data: Any) -> dict[str, Any]:
         if config.seed > 2:
             raise UserError("no such luck")
-        return trialstack.engine.eager.hyperparameters(config, spec)
+        return trialstack.engine.eager.hyperparameters(config, data)
 
     monkeypatch.setattr("trialstack.run.fit.hyperparameters", hyperparameters)
     ended = command("train.py", *SWEEP, "seed=1,2,3,4")

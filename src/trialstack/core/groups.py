@@ -8,6 +8,7 @@ from typing import Any
 
 from trialstack.core.key import Group, key
 from trialstack.core.rule import (
+    FLOAT32,
     INT64,
     Rule,
     class_name,
@@ -75,6 +76,15 @@ def _is_betas(value: Any) -> bool:
         and len(value) == 2
         and all(type(beta) is float and 0 <= beta < 1 for beta in value)
     )
+
+
+def _is_class_weights(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(
+            type(weight) in (int, float) and FLOAT32.low <= weight <= FLOAT32.high
+            for weight in value
+        )
+    return value in (None, "balanced")
 
 
 ROOT = Rule("a folder", lambda x: isinstance(x, str) and x.isprintable() and x != "", "data")
@@ -196,6 +206,35 @@ class AdamConfig(OptimizerConfig):
         varies=True,
     )
     eps: float | None = key(positive("1e-7"), default=None, varies=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig(Component):
+    """A loss of any kind."""
+
+    target: str = _target("trialstack.losses.CrossEntropyLoss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyConfig(LossConfig):
+    """Of `trialstack.losses.CrossEntropyLoss`.
+
+    Attributes:
+        label_smoothing: part of the target that all classes share.
+        class_weights: of samples by their class; `balanced`: as if all classes were equally
+            frequent in training.
+    """
+
+    label_smoothing: float = key(probability("0.1"), default=0.0, varies=True)
+    class_weights: list[float] | str | None = key(
+        Rule(
+            "a list of numbers above 0, one a class, or balanced, or null",
+            _is_class_weights,
+            "balanced",
+        ),
+        default=None,
+        varies=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

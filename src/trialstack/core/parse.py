@@ -20,9 +20,11 @@ from trialstack.core.groups import (
     AdamConfig,
     CallbackConfig,
     Component,
+    CrossEntropyConfig,
     DataConfig,
     EarlyStoppingConfig,
     EngineConfig,
+    LossConfig,
     MLPConfig,
     ModelConfig,
     OptimizerConfig,
@@ -32,7 +34,15 @@ from trialstack.core.halving import HalvingConfig
 from trialstack.core.rule import FLOAT32
 from trialstack.core.schedule import Schedule, WarmedUp
 from trialstack.core.schedules import SCHEDULES
-from trialstack.core.schema import GROUPS, KEYS, MODELS, OPTIMIZERS, SCHEDULE_NAME, TrialConfig
+from trialstack.core.schema import (
+    GROUPS,
+    KEYS,
+    LOSSES,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULE_NAME,
+    TrialConfig,
+)
 from trialstack.core.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
 from trialstack.core.unread import check_read, refers
 
@@ -138,6 +148,7 @@ def parse(values: Mapping[str, Any]) -> TrialConfig:
         model=_model(values["model"]),
         optimizer=_optimizer(values["optimizer"]),
         schedule=_schedule(values["schedule"]),
+        loss=_loss(values["loss"]),
         engine=_engine(values["engine"]),
         trainer=TrainerConfig.parse(values["trainer"], "trainer."),
         halving=_halving(values["halving"]),
@@ -150,6 +161,7 @@ def parse(values: Mapping[str, Any]) -> TrialConfig:
     _check_trainer(config.trainer)
     _check_rungs(config)
     _check_sizes(config)
+    _check_class_weights(config)
     _check_network(config)
     return config
 
@@ -202,6 +214,14 @@ def _schedule(values: Mapping[str, Any]) -> Schedule:
     schedule = kind.parse(values, "schedule.")
     check_read(values, ("name", *kind.known()), "schedule.", f"schedule={name} does not read")
     return schedule
+
+
+def _loss(values: Mapping[str, Any]) -> LossConfig:
+    kind = LOSSES.get(str(values.get("_target_")), LossConfig)
+    loss = kind.parse(values, "loss.")
+    if isinstance(loss, CrossEntropyConfig):
+        check_read(values, kind.known(), "loss.", "CrossEntropyLoss does not read")
+    return loss
 
 
 def _engine(values: Mapping[str, Any]) -> EngineConfig:
@@ -333,6 +353,18 @@ def _check_sizes(config: TrialConfig) -> None:
         -(-(dataset.samples - data.val_size) // data.batch_size),
         -(-data.val_size // EVALUATION_BATCH),
     )
+
+
+def _check_class_weights(config: TrialConfig) -> None:
+    dataset = DATASETS.get(config.data.target)
+    if dataset is None or not isinstance(config.loss, CrossEntropyConfig):
+        return
+    weights = config.loss.class_weights
+    if isinstance(weights, list) and len(weights) != dataset.classes:
+        raise UserError(
+            f"loss.class_weights must have {dataset.classes} numbers, one a class of "
+            f"{dataset.name}, got {len(weights)}; try loss.class_weights=balanced"
+        )
 
 
 def _check_network(config: TrialConfig) -> None:

@@ -7,8 +7,10 @@ from itertools import accumulate
 from trialstack.core.groups import (
     AdamConfig,
     Component,
+    CrossEntropyConfig,
     DataConfig,
     EngineConfig,
+    LossConfig,
     MLPConfig,
     ModelConfig,
     OptimizerConfig,
@@ -71,6 +73,7 @@ class TrialConfig(Group):
     model: ModelConfig = key(option="mlp300")
     optimizer: OptimizerConfig = key(option="sgd")
     schedule: Schedule = key(option="constant")
+    loss: LossConfig = key(option="cross_entropy")
     engine: EngineConfig = key(option="auto")
     trainer: TrainerConfig = key(option="auto")
     logger: Mapping[str, Component] = key(option="none", varies=True, learned=False)
@@ -92,6 +95,9 @@ SCHEDULE_NAME = one_of(*SCHEDULES)
 OPTIMIZERS = {"torch.optim.Adam": AdamConfig, "torch.optim.AdamW": AdamConfig}
 """Optimizers that have keys of their own, by `optimizer._target_`."""
 
+LOSSES = {"trialstack.losses.CrossEntropyLoss": CrossEntropyConfig}
+"""Losses whose keys are known, by `loss._target_`."""
+
 GROUPS = {name: known for name, known in TrialConfig.known().items() if known.option is not None}
 """What is known of each config group, and so of all its keys."""
 
@@ -102,6 +108,7 @@ def _by_dotted_name() -> dict[str, Key]:
         "model": (ModelConfig, *MODELS.values()),
         "optimizer": (OptimizerConfig, *OPTIMIZERS.values()),
         "schedule": tuple(SCHEDULES.values()),
+        "loss": (LossConfig, *LOSSES.values()),
         "engine": (EngineConfig,),
         "trainer": (TrainerConfig,),
         "halving": (HalvingConfig,),

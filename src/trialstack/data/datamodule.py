@@ -133,6 +133,22 @@ class ImageDataModule(LightningDataModule):
         samples = samples or len(self.val_samples.labels) + len(self.train_samples.labels)
         check_sizes(self.dataset, samples, self.val_size, self.batch_size)
 
+    def balanced_weights(self) -> list[float]:
+        """Return weights [C] with which all classes count the same in training: samples over
+        classes and the samples of each.
+
+        Raises:
+            UserError: a class has no samples.
+        """
+        labels, classes = self.train_samples.labels, len(self.class_names)
+        counts = torch.bincount(labels, minlength=classes).tolist()
+        if 0 in counts:
+            raise UserError(
+                "loss.class_weights=balanced needs samples of every class in training, got none of "
+                f"{self.class_names[counts.index(0)]}; give a list"
+            )
+        return [len(labels) / (classes * count) for count in counts]
+
     def _check_augment(self) -> None:
         if self.augment is None:
             return

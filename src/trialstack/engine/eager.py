@@ -11,25 +11,25 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import SumMetric
 
 from trialstack.core.build import build
 from trialstack.core.errors import Diverged, UserError
+from trialstack.core.groups import CrossEntropyConfig
 from trialstack.core.random_streams import stream
 from trialstack.core.schedule import Length
 from trialstack.core.schedules import parse_schedule
 from trialstack.core.schema import TrialConfig
+from trialstack.data.datamodule import ImageDataModule
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
 from trialstack.engine.protocol import Outcome
 
 
 class Classifier(LightningModule):
-    """Images to logits [B, C], trained with cross-entropy. All arguments are primitives and go into
-    checkpoints.
+    """Images to logits [B, C]. All arguments are primitives and go into checkpoints.
 
     Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch.
 
@@ -38,6 +38,7 @@ class Classifier(LightningModule):
         model: `_target_` (an nn.Module) and its arguments.
         optimizer: `_target_` (a torch.optim.Optimizer) and its arguments.
         schedule: a `schedule` group.
+        loss: `_target_` (an nn.Module of logits [B, C] and labels [B]) and its arguments.
         seed: of initial weights and dropout.
 
     Attributes:
@@ -50,6 +51,7 @@ class Classifier(LightningModule):
         model: dict[str, Any],
         optimizer: dict[str, Any],
         schedule: dict[str, Any],
+        loss: dict[str, Any],
         seed: int,
     ) -> None:
         super().__init__()
@@ -64,6 +66,7 @@ class Classifier(LightningModule):
             self.network: nn.Module = build(
                 "model", model, nn.Module, image_shape=self.spec.shape, num_classes=num_classes
             )
+        self.criterion: nn.Module = build("loss", loss, nn.Module)
         self.example_input_array = torch.zeros(1, *self.spec.shape)
         self.epochs: int | None = None
         self._lr: float | None = None
@@ -89,11 +92,12 @@ class Classifier(LightningModule):
         return len(batch[1])
 
     def check_shapes(self) -> None:
-        """Push two blank images through the network.
+        """Push two blank images through the network, and its logits through the loss.
 
         Raises:
             UserError: it does not take the dataset's images, or gives something else than logits
-                [2, C].
+                [2, C]; or the loss does not take those and labels, or gives something else than
+                one number.
         """
         target, classes = self.model_group.get("_target_"), len(self.spec.class_names)
         images = torch.zeros(2, *self.spec.shape)
@@ -110,6 +114,20 @@ class Classifier(LightningModule):
             raise UserError(
                 f"model: {target} must give logits {[2, classes]}, got {list(logits.shape)}"
             )
+        self._check_loss(logits)
+
+    def _check_loss(self, logits: Tensor) -> None:
+        target = self.hparams["loss"].get("_target_")
+        try:
+            loss = self.criterion(logits, torch.zeros(len(logits), dtype=torch.int64))
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"loss: {target} does not take logits {list(logits.shape)} and labels "
+                f"{[len(logits)]}: {reason}"
+            ) from error
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise UserError(f"loss: {target} must give one number, the mean over a minibatch")
 
     def forward(self, images: Tensor) -> Tensor:
         logits_BC: Tensor = self.network(images)
@@ -127,7 +145,7 @@ class Classifier(LightningModule):
     def _step(self, batch: Batch, metrics: "EpochMetrics") -> Tensor:
         images, labels_B = batch
         logits_BC = self(images)
-        loss = cross_entropy(logits_BC, labels_B)
+        loss: Tensor = self.criterion(logits_BC, labels_B)
         metrics.record(loss, logits_BC, labels_B)
         return loss
 
@@ -244,12 +262,21 @@ def shortest(scalar: Tensor) -> float:
     return float(str(scalar.cpu().numpy()))
 
 
-def hyperparameters(config: TrialConfig, spec: ImageSpec) -> dict[str, Any]:
-    """Return a Classifier's arguments from a trial's config."""
+def hyperparameters(config: TrialConfig, data: ImageDataModule) -> dict[str, Any]:
+    """Return a Classifier's arguments from a trial's config and the data that it is trained with.
+
+    Raises:
+        UserError: classes cannot be balanced.
+    """
+    assert data.spec is not None
+    loss = dict(config.loss.values)
+    if isinstance(config.loss, CrossEntropyConfig) and config.loss.class_weights == "balanced":
+        loss["class_weights"] = data.balanced_weights()
     return {
-        "spec": spec.primitives(),
+        "spec": data.spec.primitives(),
         "model": dict(config.model.values),
         "optimizer": dict(config.optimizer.values),
         "schedule": dict(config.schedule.values),
+        "loss": loss,
         "seed": config.seed,
     }

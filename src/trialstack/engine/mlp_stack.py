@@ -9,7 +9,7 @@ hidden units, C classes, P parameters of a trial, Q numbers of an optimizer's st
 Tensors of a single trial have no S: plain matrix products are a tenth faster than batches of one.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +22,12 @@ from trialstack.engine import execution
 from trialstack.engine.activations import ACTIVATIONS
 from trialstack.engine.checksums import Checksums
 from trialstack.engine.dropout import Dropout
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.models import MLP
 from trialstack.engine.packing import ALIGNED, Packing, rounded_up
 from trialstack.engine.replay import Replay
-from trialstack.engine.stacked_optimizer import Numbers, add_scaled, mean_over
+from trialstack.engine.stacked_loss import StackedLoss
+from trialstack.engine.stacked_optimizer import Number, Numbers, add_scaled, mean_over
 from trialstack.engine.stacked_optimizers import build_optimizer
 from trialstack.engine.totals import Totals
 
@@ -89,6 +91,7 @@ class Stack:
         networks: with the initial weights; of equally many layers and of the same activation.
         seeds: of each trial's dropout.
         optimizers: the `optimizer` group of each trial.
+        losses: of each trial.
         samples: for training; everything else lies on their device.
         dtype: of weights and products.
     """
@@ -98,6 +101,7 @@ class Stack:
         networks: Sequence[MLP],
         seeds: Sequence[int],
         optimizers: Sequence[Mapping[str, Any]],
+        losses: Sequence[CrossEntropyLoss],
         samples: Samples,
         dtype: torch.dtype,
     ) -> None:
@@ -127,8 +131,8 @@ class Stack:
         self.activation = ACTIVATIONS[networks[0].activation](self.parameters.new_zeros(()))
         self._set_dropout([network.dropout for network in networks])
         self.table_QKS = self.first_K = torch.empty(0)
-        self.classes_C1 = torch.arange(self.widths[-1], device=device).unsqueeze(1)
-        self.train_totals, self.val_totals = (Totals(self.size, self.parameters) for _ in range(2))
+        self.loss = StackedLoss(losses, self.widths[-1], self.parameters)
+        self.train_totals, self.val_totals = (Totals(self.loss, self.parameters) for _ in range(2))
         single = self.size == 1
         self.halves = single and self.execution.halves
         self.add_product: Callable[..., Tensor] = torch.addmm if single else torch.baddbmm
@@ -229,18 +233,24 @@ class Stack:
         by_step = (steps, *self.lead, self.widths[-1], batch_size)
         logits = self.parameters.new_empty(by_step)
         table_QKS = mean_over(table_QKS, batch_size)  # as cross-entropy is
-        scale_KS = table_QKS[0].to(self.parameters)
-        targets_KSCB = (labels_KnB.unsqueeze(-2) == self.classes_C1) * -scale_KS[..., None, None]
+        targets_KSCB, factors_KS1B = self.loss.targets(labels_KnB, table_QKS[0].to(self.parameters))
+        numbers = self.optimizer.steps(table_QKS)
+        factors: Iterable[Number] = (
+            (step.scale for step in numbers)
+            if factors_KS1B is None
+            else factors_KS1B.view(steps, *self.lead, 1, batch_size).unbind()
+        )
         values = [self._values(width, batch_size) for width in self.widths[1:-1]]
-        for images, targets, masks, outputs, step in zip(
+        for images, targets, factor, masks, outputs, step in zip(
             self._minibatches(index_nKB),
             targets_KSCB.view(by_step).unbind(),
+            factors,
             self._masks(first_K, batch_size),
             logits.unbind(),
-            self.optimizer.steps(table_QKS),
+            numbers,
             strict=True,
         ):
-            self._step(images, targets, masks, outputs, values, step)
+            self._step(images, targets, factor, masks, outputs, values, step)
         self.train_totals.add(
             logits.view(targets_KSCB.shape), labels_KnB.expand(steps, self.size, batch_size)
         )
@@ -291,6 +301,7 @@ class Stack:
         self,
         images: Tensor,
         targets: Tensor,
+        factor: Number,
         masks: Sequence[Tensor | None],
         logits: Tensor,
         values: Sequence[Values],
@@ -302,6 +313,7 @@ class Stack:
             images: with a column of ones, [S, B, D + 1].
             targets: [S, C, B], negative, scaled as gradients are; softmax is faster over rows of
                 samples.
+            factor: of softmax, scaled as they are.
             masks: of each hidden layer, [S, B, H]; None without dropout.
             logits: [S, C, B], written.
             values: of each hidden layer, written.
@@ -316,7 +328,7 @@ class Stack:
                 torch.mul(at.after, self.scales_S11, out=at.scaled)
             inputs, scale = at.inputs, self.scale
         self._linear(last, inputs, scale, logits.mT)
-        delta = add_scaled(targets, logits.softmax(-2), step.scale).mT
+        delta = add_scaled(targets, logits.softmax(-2), factor).mT
         deltas = [delta]
         for above, at, mask in zip(self.layers[:0:-1], values[::-1], masks[::-1], strict=True):
             delta = self._backward(above, delta, at.gradient)

@@ -19,6 +19,7 @@ from trialstack.data.minibatches import Batch, Samples
 from trialstack.engine import execution
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 from trialstack.engine.packing import Packing
@@ -81,6 +82,7 @@ class StackedClassifier(LightningModule):
         self.hyperparameters = [dict(classifier.hparams) for classifier in classifiers]
         self.seeds = [classifier.seed for classifier in classifiers]
         self.optimizer_groups = [classifier.optimizer_group for classifier in classifiers]
+        self.losses = [classifier.criterion for classifier in classifiers]
         self.schedules = [classifier.schedule for classifier in classifiers]
         self.base_rates = [
             float(complete_settings(optimizer)["lr"]) for optimizer in self.optimizer_groups
@@ -161,11 +163,13 @@ class StackedClassifier(LightningModule):
         return [network for network in networks if isinstance(network, MLP)]
 
     def _part(self, indices: list[int], dtype: torch.dtype) -> Part:
+        losses = [self.losses[index] for index in indices]
         rows = [self._row(index) for index in indices]
         stack = Stack(
             self._mlps(indices),
             [self.seeds[index] for index in indices],
             [self.optimizer_groups[index] for index in indices],
+            [loss for loss in losses if isinstance(loss, CrossEntropyLoss)],
             self.samples,
             dtype,
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_confusion_matrix,
@@ -26,7 +25,7 @@ class Evaluation:
     """Results on one set of samples, all tensors on the CPU.
 
     Attributes:
-        loss: mean cross-entropy, in nats.
+        loss: the mean of the classifier's own, cross-entropy in nats.
         accuracy: part of the samples that are classified correctly.
         precision: [C], of the samples predicted as a class, the part that is of it; 0 where none is
             predicted.
@@ -78,7 +77,7 @@ def evaluate(classifier: Classifier, samples: Samples) -> Evaluation:
     logits, labels = predict_logits(classifier, samples.images).float(), samples.labels
     classes = logits.shape[1]
     return Evaluation(
-        loss=shortest(cross_entropy(logits, labels)),
+        loss=shortest(classifier.criterion(logits, labels)),
         accuracy=shortest(multiclass_accuracy(logits, labels, classes, average="micro")),
         precision=multiclass_precision(logits, labels, classes, average="none").cpu(),
         recall=multiclass_recall(logits, labels, classes, average="none").cpu(),

@@ -212,11 +212,10 @@ class Fit(ABC):
 
     def _classifiers(self, data: ImageDataModule) -> list[Classifier]:
         """The runs' classifiers; of several runs, one that has none has failed."""
-        assert data.spec is not None
         classifiers, alone = [], self.alone
         for run in self.runs[:]:
             try:
-                classifiers.append(Classifier(**hyperparameters(run.config, data.spec)))
+                classifiers.append(Classifier(**hyperparameters(run.config, data)))
             except UserError as error:
                 if alone:
                     raise

@@ -18,6 +18,7 @@ from trialstack.core.errors import UserError
 from trialstack.core.groups import (
     Component,
     DataConfig,
+    LossConfig,
     MLPConfig,
     ModelConfig,
     OptimizerConfig,
@@ -28,6 +29,7 @@ from trialstack.core.key import Key
 from trialstack.core.origins import imported
 from trialstack.core.schema import TrialConfig, may_vary
 from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.models import MLP
 from trialstack.engine.stacked_optimizers import OPTIMIZERS, complete_settings
 from trialstack.run.run import Run
@@ -253,6 +255,7 @@ def _reasons(config: TrialConfig, callbacks: Sequence[Callback]) -> Iterator[str
     """What the stacked engine cannot train with."""
     yield from _model_reasons(config.model)
     yield from _optimizer_reasons(config.optimizer)
+    yield from _loss_reasons(config.loss)
     yield from _data_reasons(config.data)
     yield from _trainer_reasons(config.trainer)
     for callback in callbacks:
@@ -279,6 +282,11 @@ def _optimizer_reasons(optimizer: OptimizerConfig) -> Iterator[str]:
     for name, value in complete_settings(optimizer.values).items():
         if name not in known and value != defaults[name]:
             yield f"optimizer.{name}={value}"
+
+
+def _loss_reasons(loss: LossConfig) -> Iterator[str]:
+    if _class(loss) is not CrossEntropyLoss:
+        yield f"loss._target_={loss.target}, only with trialstack.losses.CrossEntropyLoss"
 
 
 def _data_reasons(data: DataConfig) -> Iterator[str]:

@@ -23,7 +23,9 @@ from trialstack.core.build import build, cannot_be_made, named_class
 from trialstack.core.errors import UserError
 from trialstack.core.groups import (
     Component,
+    CrossEntropyConfig,
     DataConfig,
+    LossConfig,
     ModelConfig,
     OptimizerConfig,
     TrainerConfig,
@@ -113,6 +115,16 @@ def _check_model(config: ModelConfig) -> None:
     _check_arguments("model", cls, config, image_shape=(), num_classes=0)
 
 
+def _check_loss(config: LossConfig) -> None:
+    """Make one; weights that follow from the data are made with it."""
+    cls = named_class("loss", config.values, nn.Module)
+    _check_arguments("loss", cls, config)
+    values = dict(config.values)
+    if isinstance(config, CrossEntropyConfig) and config.class_weights == "balanced":
+        values["class_weights"] = None
+    build("loss", values, nn.Module)
+
+
 def _check_data(config: DataConfig) -> None:
     cls = named_class("data", config.values, ImageDataModule)
     missing = [name for name in ("dataset", "class_names") if not hasattr(cls, name)]
@@ -170,6 +182,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "data": _check_data,
     "model": _check_model,
     "optimizer": _check_optimizer,
+    "loss": _check_loss,
     "trainer": _check_trainer,
     "callbacks": _check_callbacks,
     "logger": _check_loggers,

@@ -78,7 +78,8 @@ class StackedFit(Fit):
         best = None if self.stack_checkpoint is None else self.stack_checkpoint.best[index]
         if best is None:
             return super().best_classifier(index, like)
-        if self.runs[index].config.model != self.runs[0].config.model:
+        config, of_like = self.runs[index].config, self.runs[0].config
+        if (config.model, config.loss) != (of_like.model, of_like.loss):
             like = Classifier(**best["hyper_parameters"])
         weights = best["state_dict"].values()  # layers are numbered otherwise with dropout
         like.load_state_dict(dict(zip(like.state_dict(), weights, strict=True)))

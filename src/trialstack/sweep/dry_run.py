@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from trialstack.core.build import build
 from trialstack.core.load import LOAD
@@ -24,6 +23,7 @@ from trialstack.engine import execution
 from trialstack.engine.capacity import trial_bytes, trials_that_fit
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier, hyperparameters
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 from trialstack.engine.waiting import waiting_by_load
@@ -187,6 +187,11 @@ def _stacked(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: T
         [classifier.network for classifier in classifiers if isinstance(classifier.network, MLP)],
         seeds,
         [config.optimizer.values for config in some],
+        [
+            classifier.criterion
+            for classifier in classifiers
+            if isinstance(classifier.criterion, CrossEntropyLoss)
+        ],
         data.train_samples,
         torch.float64 if some[0].trainer.bits == 64 else torch.float32,
     )
@@ -208,15 +213,14 @@ def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Ten
     def steps() -> None:
         for index in index_1KB[0]:
             optimizer.zero_grad()
-            cross_entropy(classifier(images[index]), labels[index]).backward()
+            classifier.criterion(classifier(images[index]), labels[index]).backward()
             optimizer.step()
 
     return _timed(steps, index_1KB.device)
 
 
 def _classifier(config: TrialConfig, data: ImageDataModule) -> Classifier:
-    assert data.spec is not None
-    return Classifier(**hyperparameters(config, data.spec))
+    return Classifier(**hyperparameters(config, data))
 
 
 def _timed(steps: Callable[[], None], device: torch.device) -> float:

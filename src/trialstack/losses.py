@@ -1,0 +1,5 @@
+"""Losses, by their short name."""
+
+from trialstack.engine.losses import CrossEntropyLoss
+
+__all__ = ["CrossEntropyLoss"]
