@@ -82,8 +82,9 @@ VALUES = [
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1; try seed=1"),
     (
         "objective=test/acc",
-        "objective must be one of val/acc, val/loss, train/acc, train/loss, got 'test/acc'",
+        "objective must be the name of a metric of training or validation, got 'test/acc'",
     ),
+    ("objective=val/f1", "objective must be one of val/acc, val/loss, train/acc, train/loss, got"),
     ("trainer.limit_val_batches=0", "objective=val/acc needs validation"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches must be above 0, got 0"),
     (

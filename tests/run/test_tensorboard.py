@@ -19,7 +19,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 from tests.conftest import Ended
-from trialstack.core.objective import OBJECTIVES
+from trialstack.core.objective import MEASURED
 from trialstack.sweep.index import Indexed, SweepIndex
 from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.tensorboard import CURVES, write_board
@@ -28,7 +28,7 @@ Command = Callable[..., Ended]
 
 QUICK = ("model.hidden=[8]", "trainer.max_epochs=2", "callbacks=none")
 SWEEP = Path("outputs/sweeps/s")
-CURVES_OF_A_RUN = {*OBJECTIVES, "lr"}
+CURVES_OF_A_RUN = {*MEASURED, "lr"}
 
 
 def seen(folder: Path) -> EventMultiplexer:

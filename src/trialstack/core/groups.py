@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from trialstack.core.key import Group, key
+from trialstack.core.objective import METRIC
 from trialstack.core.rule import (
     FLOAT32,
     INT64,
@@ -374,7 +375,7 @@ class TrainerConfig(Group):
         return 64 if str(self.precision).startswith("64") else 32
 
 
-_WATCHED = ("val/loss", "val/acc", "train/loss", "train/acc", "lr")
+_WATCHED = Rule(f"{METRIC.must}, or lr", lambda x: x == "lr" or METRIC.holds(x), METRIC.remedy)
 """What callbacks can watch."""
 
 
@@ -386,7 +387,7 @@ class CallbackConfig(Component):
         monitor: what it watches.
     """
 
-    monitor: str | None = key(or_null(one_of(*_WATCHED)), default=None)
+    monitor: str | None = key(or_null(_WATCHED), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,7 +402,7 @@ class EarlyStoppingConfig(CallbackConfig):
         divergence_threshold: value that is hopeless.
     """
 
-    monitor: str | None = key(one_of(*_WATCHED), default=None)
+    monitor: str | None = key(_WATCHED, default=None)
     mode: str | None = key(one_of("min", "max"), default=None)
     patience: int | None = key(whole(0, "5"), default=None)
     min_delta: float | None = key(number("of any size", lambda x: True, "0.0"), default=None)

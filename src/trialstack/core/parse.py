@@ -293,13 +293,8 @@ def _log10_of_largest_factor(optimizer: OptimizerConfig) -> float:
 def _check_validation(config: TrialConfig) -> None:
     """What is watched must be measured: the objective once at least."""
     objective, trainer = config.objective, config.trainer
-    watching = {"objective": objective} | {
-        f"callbacks.{name}.monitor": callback.monitor
-        for name, callback in config.callbacks.items()
-        if isinstance(callback, CallbackConfig)
-    }
-    for key, watched in watching.items():
-        if str(watched).startswith("val/") and not trainer.limit_val_batches:
+    for key, watched in config.watched.items():
+        if watched.startswith("val/") and not trainer.limit_val_batches:
             raise UserError(
                 f"{key}={watched} needs validation, got trainer.limit_val_batches=0; try "
                 f"{key}=train/loss"

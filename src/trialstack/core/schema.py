@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from trialstack.core.groups import (
     AdamConfig,
+    CallbackConfig,
     Component,
     CrossEntropyConfig,
     DataConfig,
@@ -18,7 +19,7 @@ from trialstack.core.groups import (
 )
 from trialstack.core.halving import HalvingConfig
 from trialstack.core.key import Group, Key, key
-from trialstack.core.objective import OBJECTIVES
+from trialstack.core.objective import METRIC
 from trialstack.core.rule import Rule, flag, one_of, whole
 from trialstack.core.schedule import Schedule
 from trialstack.core.schedules import SCHEDULES
@@ -41,7 +42,7 @@ class TrialConfig(Group):
     """
 
     seed: int = key(whole(0, "1", high=2**32 - 1), varies=True)
-    objective: str = key(one_of(*OBJECTIVES))
+    objective: str = key(METRIC)
     test: bool = key(flag("true"), varies=True)
     resume: str | int | None = key(
         Rule("a run folder, or null", lambda x: x is None or isinstance(x, str | int), "null"),
@@ -79,6 +80,15 @@ class TrialConfig(Group):
     logger: Mapping[str, Component] = key(option="none", varies=True, learned=False)
     halving: HalvingConfig = key(option="none", varies=True, learned=False)
     callbacks: Mapping[str, Component] = key(option="none", inner={"progress": Key(learned=False)})
+
+    @property
+    def watched(self) -> dict[str, str]:
+        """Metrics that something depends on, by the key that names them."""
+        return {"objective": self.objective} | {
+            f"callbacks.{name}.monitor": callback.monitor
+            for name, callback in self.callbacks.items()
+            if isinstance(callback, CallbackConfig) and callback.monitor is not None
+        }
 
     @property
     def dropout(self) -> float:

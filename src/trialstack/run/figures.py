@@ -12,7 +12,11 @@ from torch import Tensor
 
 from trialstack.core.atomic_files import replaced
 from trialstack.run.evaluation import Evaluation
-from trialstack.run.metrics_csv import EpochRow
+from trialstack.run.metrics_csv import EpochRow, metrics
+
+_PARTS = {"train": "training", "val": "validation"}
+_METRICS = {"loss": "Loss", "acc": "Accuracy"}
+"""How pictures call what has a short name in files."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -22,28 +26,30 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def history_figure(rows: Sequence[EpochRow], best_epoch: int | None, title: str) -> Figure:
-    """Plot loss and accuracy of training and validation against epochs, the best one marked."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    """Plot each metric of training and validation against epochs, the best one marked."""
+    names = metrics(rows)
+    measured = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
+    figure = Figure(figsize=(5 * len(measured), 4), layout="constrained")
     figure.suptitle(title)
-    for axes, metric, name in zip(
-        figure.subplots(1, 2), ("loss", "acc"), ("Loss", "Accuracy"), strict=True
+    for axes, metric in zip(
+        figure.subplots(1, len(measured), squeeze=False)[0], measured, strict=True
     ):
-        for part, label, style in (("train", "training", "--"), ("val", "validation", "-")):
-            points = [
-                (row["epoch"], row[f"{part}/{metric}"]) for row in rows if f"{part}/{metric}" in row
-            ]
-            if points:
-                axes.plot(
-                    *zip(*points, strict=True),
-                    style,
-                    label=label,
-                    marker="." if len(points) < 10 else "",
-                )
+        for name in names:
+            part, _, of = name.rpartition("/")
+            if of != metric:
+                continue
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            axes.plot(
+                *zip(*points, strict=True),
+                "--" if part == "train" else "-",
+                label=_PARTS.get(part, part),
+                marker="." if len(points) < 10 else "",
+            )
         if best_epoch is not None:
             axes.axvline(
                 best_epoch, color="grey", linewidth=0.8, label=f"best epoch ({best_epoch})"
             )
-        axes.set(xlabel="Epoch", ylabel=name)
+        axes.set(xlabel="Epoch", ylabel=_METRICS.get(metric, metric))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

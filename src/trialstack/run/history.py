@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.core import layout
 from trialstack.core.objective import direction, rounded
-from trialstack.run.metrics_csv import COLUMNS, METRICS, EpochRow, write_rows
+from trialstack.run.metrics_csv import EpochRow, metrics, write_rows
 
 WIDTH = 80
 
@@ -38,7 +38,8 @@ class History:
         """Give an epoch's numbers to loggers, against optimizer steps."""
         for logger in loggers:
             logger.log_metrics(
-                {name: row[name] for name in COLUMNS if name in row}, step=int(row["step"])
+                {name: row[name] for name in (*metrics([row]), "lr") if name in row},
+                step=int(row["step"]),
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,18 +58,26 @@ def line(rows: Sequence[EpochRow], epochs: int) -> str:
     first, width = rows[0], len(str(epochs))
     best = {
         name: rounded((min if direction(name) == "min" else max)(row[name] for row in rows))
-        for name in METRICS
-        if name in first
+        for name in metrics([first])
     }
-    seconds, rate = f"{first['seconds']:4.1f} s", f"lr {first['lr']:.2g}" if len(rows) == 1 else ""
+    seconds, rate = f"{first['seconds']:4.1f} s", _rate(rows)
     of = f"best of {len(rows)}:" if len(rows) > 1 else ""
-    scores = []
-    for metric in ("loss", "acc"):
-        there = (name for name in (f"train/{metric}", f"val/{metric}") if name in best)
-        scores.append(f"{metric} {' val '.join(best[name] for name in there)}")
-    parts = [f"epoch {first['epoch']:{width}}/{epochs}", seconds, of, *scores, rate]
+    parts = [f"epoch {first['epoch']:{width}}/{epochs}", seconds, of, *_scores(best), rate]
     for left_out in ((), (rate,), (rate, seconds)):
         text = "  ".join(part for part in parts if part and part not in left_out)
         if len(text) <= WIDTH:
             break
     return text
+
+
+def _rate(rows: Sequence[EpochRow]) -> str:
+    return f"lr {rows[0]['lr']:.2g}" if len(rows) == 1 and "lr" in rows[0] else ""
+
+
+def _scores(best: Mapping[str, str]) -> list[str]:
+    """Each metric with its value in training, and those in other parts: `loss 0.51 val 0.48`."""
+    scores: dict[str, str] = {}
+    for name, value in best.items():
+        part, _, metric = name.rpartition("/")
+        scores[metric] = scores.get(metric, metric) + f" {part.removeprefix('train')} {value}"
+    return [" ".join(score.split()) for score in scores.values()]

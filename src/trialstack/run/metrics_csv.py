@@ -2,21 +2,36 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from trialstack.core.atomic_files import replaced
+from trialstack.core.objective import is_metric
 from trialstack.core.untrusted import LARGEST, Damaged, text, warn
 
-METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
-COLUMNS = (*METRICS, "lr")
-
 EpochRow = dict[str, float]
-"""An epoch: `epoch` (from 1), `step` (optimizer steps), `COLUMNS` that were measured, `seconds`."""
+"""An epoch: `epoch` (from 1), `step` (optimizer steps), metrics, `lr`, `seconds`."""
+
+_PARTS = ("train", "val")
+"""In the order of their columns; what is of neither follows."""
 
 _MOST = 2**26
 """Bytes; a row has about 100."""
+
+
+def metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the metrics that epochs have, those of training first, then those of
+    validation.
+    """
+    names = dict.fromkeys(name for row in rows for name in row if is_metric(name))
+    return sorted(names, key=_place)
+
+
+def _place(name: str) -> int:
+    part = name.partition("/")[0]
+    return _PARTS.index(part) if part in _PARTS else len(_PARTS)
 
 
 def write_rows(file: Path, rows: Sequence[EpochRow], on_disk: bool) -> None:
@@ -25,7 +40,7 @@ def write_rows(file: Path, rows: Sequence[EpochRow], on_disk: bool) -> None:
         replaced(file, on_disk) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as part,
     ):
-        writer = csv.DictWriter(part, ["epoch", "step", *COLUMNS, "seconds"])
+        writer = csv.DictWriter(part, ["epoch", "step", *metrics(rows), "lr", "seconds"])
         writer.writeheader()
         writer.writerows(rows)
 

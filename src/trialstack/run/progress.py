@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from trialstack.engine.protocol import TrainsTrials
-from trialstack.run.metrics_csv import METRICS
+from trialstack.run.metrics_csv import metrics
 
 
 class EpochBar(ProgressBar):
@@ -39,11 +39,10 @@ class EpochBar(ProgressBar):
             dynamic_ncols=True,
             disable=None if self._enabled else True,
         )
-        shown = {
-            name.removeprefix("train/"): trainer.progress_bar_metrics.get(name) for name in METRICS
-        }
+        measured = trainer.progress_bar_metrics
         self._bar.set_postfix(
-            {name: f"{value:.4f}" for name, value in shown.items() if value is not None}, False
+            {name.removeprefix("train/"): f"{measured[name]:.4f}" for name in metrics([measured])},
+            False,
         )
 
     def on_train_batch_end(

@@ -11,7 +11,6 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.engine.protocol import TrainsTrials
 from trialstack.run.history import line
-from trialstack.run.metrics_csv import COLUMNS
 from trialstack.run.state import State
 from trialstack.run.timing import Timing
 
@@ -48,13 +47,16 @@ class Recorder(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, TrainsTrials)
         seconds = round(time.perf_counter() - self._began, 4)
-        names = [name for name in COLUMNS if self._validated or not name.startswith("val/")]
         with self.timing.measure("logging"):
             for index, history in enumerate(state.history for state in self.states):
                 if index not in pl_module.diverged and index not in pl_module.ended:
-                    metrics = {name: pl_module.trial_metrics[index][name] for name in names}
+                    metrics = {
+                        name: value
+                        for name, value in pl_module.trial_metrics[index].items()
+                        if self._validated or not name.startswith("val/")
+                    }
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-                    history.rows.append({**counts, **metrics, "seconds": seconds})
+                    history.rows.append({**metrics, **counts, "seconds": seconds})
                     history.spent += seconds / len(self.states)
                     history.log(self.loggers, history.rows[-1])
                     if trainer.is_global_zero:

@@ -30,6 +30,8 @@ from trialstack.core.groups import (
     OptimizerConfig,
     TrainerConfig,
 )
+from trialstack.core.objective import MEASURED
+from trialstack.core.rule import one_of
 from trialstack.core.schema import TrialConfig
 from trialstack.core.unread import check_read
 from trialstack.data.augmentation import build_transforms
@@ -58,11 +60,18 @@ def rehearse(configs: Sequence[TrialConfig], on_this_machine: bool = True) -> No
             if content not in _RIGHT:
                 check(getattr(config, group))
                 _RIGHT.add(content)
+        _check_measured(config)
     plan(configs)
 
 
 _RIGHT: set[str] = set()
 """Groups that were found right, so that each is tried once in a process."""
+
+
+def _check_measured(config: TrialConfig) -> None:
+    """What is watched must be measured."""
+    for key, watched in config.watched.items():
+        one_of(*MEASURED, *(["lr"] if key != "objective" else [])).check(key, watched)
 
 
 def _check_trainer(config: TrainerConfig) -> None:

@@ -118,10 +118,10 @@ class Report:
                     figures.history_figure(rows, best_epoch, self.trial.folder.name),
                     self.trial.folder / layout.CURVES,
                 )
-                log.info("\n%s\n", tables.results_table(rows, best_epoch, test))
-            elif test is not None:
-                tested_text = f"test/loss {rounded(test.loss)}  test/acc {rounded(test.accuracy)}"
-                log.info("best epoch %s: %s", best_epoch, tested_text)
+                log.info("\n%s\n", tables.results_table(rows, best_epoch, tested))
+            elif tested:
+                text = "  ".join(f"{name} {rounded(value)}" for name, value in tested.items())
+                log.info("best epoch %s: %s", best_epoch, text)
         self.end_loggers("finished")
 
     def end_loggers(self, status: str) -> None:

@@ -14,7 +14,7 @@ from trialstack.core.build import build_all, check_all
 from trialstack.engine.eager import Classifier
 from trialstack.run.checkpoints import read_checkpoint
 from trialstack.run.folder import read_config, write_config
-from trialstack.run.metrics_csv import METRICS
+from trialstack.run.metrics_csv import metrics
 from trialstack.run.quiet import is_main_process
 from trialstack.run.restore import load_classifier
 from trialstack.run.result import Result, git_commit, versions
@@ -108,7 +108,7 @@ class Run:
         if self.state.earlier:
             seconds["earlier"] = self.state.earlier
         self.record(
-            metrics={name: shown[name] for name in METRICS if name in shown} | self.result.metrics,
+            metrics={name: shown[name] for name in metrics([shown])} | self.result.metrics,
             objective=best.score,
             best_epoch=best.epoch,
             epochs=len(rows),

@@ -1,7 +1,7 @@
 """What commands print, as text: configs, model summaries, results."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
@@ -12,7 +12,7 @@ from rich.table import Table
 from trialstack.core.objective import rounded
 from trialstack.engine.eager import Classifier
 from trialstack.run.evaluation import Evaluation
-from trialstack.run.metrics_csv import EpochRow
+from trialstack.run.metrics_csv import EpochRow, metrics
 
 WIDTH = 100
 
@@ -73,31 +73,23 @@ def _shape(size: Any) -> str:
     return f"[B, {', '.join(map(str, size[1:]))}]" if isinstance(size, list) else str(size)
 
 
-def results_table(rows: Sequence[EpochRow], best_epoch: int | None, test: Evaluation | None) -> str:
-    """Return loss and accuracy of the last and the best epoch, and of the best on the test set."""
+def results_table(
+    rows: Sequence[EpochRow], best_epoch: int | None, tested: Mapping[str, float]
+) -> str:
+    """Return the metrics of the last and the best epoch, and of the best on the test set."""
+    names = metrics(rows)
     shown = {f"last epoch ({rows[-1]['epoch']:.0f})": rows[-1]} if rows else {}
     if best_epoch is not None:
         shown[f"best epoch ({best_epoch})"] = next(
             row for row in rows if row["epoch"] == best_epoch
         )
     body = [
-        [
-            name,
-            *(_number(row.get(key)) for key in ("train/loss", "train/acc", "val/loss", "val/acc")),
-            "",
-            "",
-        ]
-        for name, row in shown.items()
+        [label, *(rounded(row[name]) if name in row else "" for name in names), *[""] * len(tested)]
+        for label, row in shown.items()
     ]
-    if test is not None and body:
-        body[-1][-2:] = [_number(test.loss), _number(test.accuracy)]
-    return table(
-        ["Results", "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"], body
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else rounded(value)
+    if tested and body:
+        body[-1][-len(tested) :] = map(rounded, tested.values())
+    return table(["Results", *names, *tested], body)
 
 
 def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str:

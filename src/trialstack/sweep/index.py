@@ -12,7 +12,7 @@ from trialstack.core.atomic_files import replaced
 from trialstack.core.errors import UserError
 from trialstack.core.identity import content
 from trialstack.core.inside import is_inside
-from trialstack.core.objective import OBJECTIVES
+from trialstack.core.objective import METRIC
 from trialstack.core.untrusted import Damaged, fields, json_fields
 
 FILES = tuple(path.name for path in layout.OF_SWEEP)
@@ -106,7 +106,7 @@ class SweepIndex:
                 )
             if not index.trials:
                 raise Damaged("has no trials")
-            if index.objective not in OBJECTIVES:
+            if not METRIC.holds(index.objective):
                 raise Damaged("has a wrong value of objective")
         except FileNotFoundError:
             pass

@@ -16,8 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trialstack.core import layout
 from trialstack.core.identity import shown
-from trialstack.core.objective import OBJECTIVES
-from trialstack.run.metrics_csv import read_rows
+from trialstack.run.metrics_csv import metrics, read_rows
 from trialstack.run.status import Status
 from trialstack.sweep.leaderboard import Leaderboard, Row
 
@@ -53,11 +52,7 @@ def _means(folder: Path, row: Row) -> Iterator[Event]:
             for measured in read_rows(folder / entry.name / layout.METRICS):
                 steps.setdefault(int(measured["step"]), []).append(measured)
     for step, rows in sorted(steps.items()):
-        means = {
-            tag: fmean(there)
-            for tag in OBJECTIVES
-            if (there := [row[tag] for row in rows if tag in row])
-        }
+        means = {tag: fmean(row[tag] for row in rows if tag in row) for tag in metrics(rows)}
         scalars = [Summary.Value(tag=tag, simple_value=mean) for tag, mean in means.items()]
         yield Event(summary=Summary(value=scalars), step=step)
 

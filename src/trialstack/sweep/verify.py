@@ -24,7 +24,7 @@ from trialstack.core.errors import Interrupted, UserError
 from trialstack.core.parse import parse, resolved
 from trialstack.run.checkpoints import read_checkpoint
 from trialstack.run.folder import read_config
-from trialstack.run.metrics_csv import METRICS, read_rows
+from trialstack.run.metrics_csv import metrics, read_rows
 from trialstack.run.result import Result
 from trialstack.run.status import Status
 from trialstack.run.train import train
@@ -202,8 +202,7 @@ def _metrics_differ(folder: Path, other: Path) -> list[float]:
     changes = [
         max(
             abs(row.get(name, math.inf) - others.get(name, math.inf))
-            for name in METRICS
-            if name in {*row, *others}
+            for name in metrics([row, others])
         )
         for row, others in zip(rows, other_rows, strict=False)
     ]
