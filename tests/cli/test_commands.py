@@ -60,6 +60,7 @@ def test_help_has_groups_options_examples_and_outputs(command: Command) -> None:
         "optimizer",
         "schedule",
         "loss",
+        "metrics",
         "engine",
         "trainer",
         "logger",

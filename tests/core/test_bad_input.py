@@ -42,6 +42,10 @@ VALUES = [
     ("loss.class_weights=equal", "or balanced, or null, got 'equal'"),
     ("loss.label_smoothing=1", "got 1; try loss.label_smoothing=0.1"),
     ("loss._target_=torch.nn.NoLoss", "loss._target_ must name a class that can be imported"),
+    (
+        "+metrics.acc={_target_:torchmetrics.classification.MulticlassF1Score}",
+        "metrics.acc must be another name of letters, digits and _",
+    ),
     ("data.val_size=0", "data.val_size must be a whole number of at least 1, got 0"),
     ("data.val_size=1500", "data.val_size < 1500 must hold"),
     ("data.val_size=70000", "got 70000"),

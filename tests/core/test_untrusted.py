@@ -240,7 +240,7 @@ def test_a_sweep_goes_on_past_a_damaged_result(command: Command) -> None:
 BOMB = "a0: &a0 [x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
 )
-GROUPS = ("data", "model", "optimizer", "schedule", "loss", "trainer")
+GROUPS = ("data", "model", "optimizer", "schedule", "loss", "metrics", "trainer")
 EMPTY = "".join(f"{group}: {{}}\n" for group in GROUPS)
 
 

@@ -12,7 +12,8 @@ from tests.conftest import composed
 from trialstack.core.errors import Diverged
 from trialstack.data.datamodule import Digits
 from trialstack.data.minibatches import ShuffledMinibatches
-from trialstack.engine.eager import Classifier, EpochMetrics, hyperparameters, shortest
+from trialstack.engine.eager import Classifier, EpochMetrics, hyperparameters
+from trialstack.engine.shortest import shortest
 from trialstack.run.evaluation import evaluate
 from trialstack.run.restore import best_classifier
 from trialstack.run.train import train

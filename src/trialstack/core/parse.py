@@ -149,6 +149,7 @@ def parse(values: Mapping[str, Any]) -> TrialConfig:
         optimizer=_optimizer(values["optimizer"]),
         schedule=_schedule(values["schedule"]),
         loss=_loss(values["loss"]),
+        metrics=_metrics(values["metrics"]),
         engine=_engine(values["engine"]),
         trainer=TrainerConfig.parse(values["trainer"], "trainer."),
         halving=_halving(values["halving"]),
@@ -222,6 +223,19 @@ def _loss(values: Mapping[str, Any]) -> LossConfig:
     if isinstance(loss, CrossEntropyConfig):
         check_read(values, kind.known(), "loss.", "CrossEntropyLoss does not read")
     return loss
+
+
+def _metrics(values: Mapping[str, Any]) -> dict[str, Component]:
+    for name in values:
+        if name in ("loss", "acc") or not str(name).isidentifier():
+            raise UserError(
+                f"metrics.{name} must be another name of letters, digits and _ (loss and acc are "
+                f"measured in any case); try metrics=f1"
+            )
+    return {
+        name: Component.parse(_part("metrics", name, part), f"metrics.{name}.")
+        for name, part in values.items()
+    }
 
 
 def _engine(values: Mapping[str, Any]) -> EngineConfig:

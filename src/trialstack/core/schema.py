@@ -75,6 +75,7 @@ class TrialConfig(Group):
     optimizer: OptimizerConfig = key(option="sgd")
     schedule: Schedule = key(option="constant")
     loss: LossConfig = key(option="cross_entropy")
+    metrics: Mapping[str, Component] = key(option="none")
     engine: EngineConfig = key(option="auto")
     trainer: TrainerConfig = key(option="auto")
     logger: Mapping[str, Component] = key(option="none", varies=True, learned=False)

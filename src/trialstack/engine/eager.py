@@ -25,13 +25,16 @@ from trialstack.core.schema import TrialConfig
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
+from trialstack.engine.metrics import Metrics, Output
 from trialstack.engine.protocol import Outcome
+from trialstack.engine.shortest import shortest
 
 
 class Classifier(LightningModule):
     """Images to logits [B, C]. All arguments are primitives and go into checkpoints.
 
-    Logs `loss` and `acc` of `train`, `val` and `test`, and `lr`, once an epoch.
+    Logs `loss` and `acc` of `train`, `val` and `test`, `metrics` of the last two, and `lr`, once an
+    epoch.
 
     Args:
         spec: an `ImageSpec`'s primitives: the images and classes it is made for.
@@ -39,6 +42,7 @@ class Classifier(LightningModule):
         optimizer: `_target_` (a torch.optim.Optimizer) and its arguments.
         schedule: a `schedule` group.
         loss: `_target_` (an nn.Module of logits [B, C] and labels [B]) and its arguments.
+        metrics: of each metric, by name, `_target_` (a torchmetrics.Metric) and its arguments.
         seed: of initial weights and dropout.
 
     Attributes:
@@ -52,6 +56,7 @@ class Classifier(LightningModule):
         optimizer: dict[str, Any],
         schedule: dict[str, Any],
         loss: dict[str, Any],
+        metrics: dict[str, Any],
         seed: int,
     ) -> None:
         super().__init__()
@@ -67,6 +72,8 @@ class Classifier(LightningModule):
                 "model", model, nn.Module, image_shape=self.spec.shape, num_classes=num_classes
             )
         self.criterion: nn.Module = build("loss", loss, nn.Module)
+        self.metrics = Metrics(metrics, num_classes)
+        self.outputs: list[Output] = []
         self.example_input_array = torch.zeros(1, *self.spec.shape)
         self.epochs: int | None = None
         self._lr: float | None = None
@@ -92,12 +99,13 @@ class Classifier(LightningModule):
         return len(batch[1])
 
     def check_shapes(self) -> None:
-        """Push two blank images through the network, and its logits through the loss.
+        """Push two blank images through the network, and its logits through the loss; try the
+        metrics.
 
         Raises:
             UserError: it does not take the dataset's images, or gives something else than logits
                 [2, C]; or the loss does not take those and labels, or gives something else than
-                one number.
+                one number; or a metric does.
         """
         target, classes = self.model_group.get("_target_"), len(self.spec.class_names)
         images = torch.zeros(2, *self.spec.shape)
@@ -115,6 +123,7 @@ class Classifier(LightningModule):
                 f"model: {target} must give logits {[2, classes]}, got {list(logits.shape)}"
             )
         self._check_loss(logits)
+        self.metrics.check(classes)
 
     def _check_loss(self, logits: Tensor) -> None:
         target = self.hparams["loss"].get("_target_")
@@ -137,16 +146,18 @@ class Classifier(LightningModule):
         return self._step(batch, self.train_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.val_metrics)
+        self._step(batch, self.val_metrics, keep=bool(self.metrics))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.test_metrics)
+        self._step(batch, self.test_metrics, keep=bool(self.metrics))
 
-    def _step(self, batch: Batch, metrics: "EpochMetrics") -> Tensor:
+    def _step(self, batch: Batch, metrics: "EpochMetrics", keep: bool = False) -> Tensor:
         images, labels_B = batch
         logits_BC = self(images)
         loss: Tensor = self.criterion(logits_BC, labels_B)
         metrics.record(loss, logits_BC, labels_B)
+        if keep:
+            self.outputs.append((logits_BC, labels_B))
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -188,7 +199,12 @@ class Classifier(LightningModule):
 
     def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
         loss, accuracy = metrics.finish()
-        self._log({f"{part}/loss": loss, f"{part}/acc": accuracy}, logger=part == "test")
+        measured = {"loss": loss, "acc": accuracy}
+        if part != "train":
+            measured |= self.metrics.measure(self.outputs, self.trainer.world_size > 1)
+            self.outputs.clear()
+        named = {f"{part}/{name}": value for name, value in measured.items()}
+        self._log(named, logger=part == "test")
 
     def _log(self, values: dict[str, float], logger: bool = False) -> None:
         """Log to Lightning; in training it is History that writes to the loggers, against optimizer
@@ -255,13 +271,6 @@ class EpochMetrics(nn.Module):
         return shortest(loss), shortest(accuracy.float())
 
 
-def shortest(scalar: Tensor) -> float:
-    """Return the shortest decimal that stands for a scalar in its dtype: 0.85333335, not
-    0.8533333539962769.
-    """
-    return float(str(scalar.cpu().numpy()))
-
-
 def hyperparameters(config: TrialConfig, data: ImageDataModule) -> dict[str, Any]:
     """Return a Classifier's arguments from a trial's config and the data that it is trained with.
 
@@ -278,5 +287,6 @@ def hyperparameters(config: TrialConfig, data: ImageDataModule) -> dict[str, Any
         "optimizer": dict(config.optimizer.values),
         "schedule": dict(config.schedule.values),
         "loss": loss,
+        "metrics": dict(config.values["metrics"]),
         "seed": config.seed,
     }

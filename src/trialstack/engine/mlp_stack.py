@@ -198,10 +198,12 @@ class Stack:
             self.activation.forward(before, None, values)
         return self.add_product(last.bias, values, last.weights).view(self.size, len(images_BD), -1)
 
-    def validate(self, images_BD: Tensor, labels_B: Tensor) -> None:
-        """Add samples to `val_totals`."""
-        self.val_totals.add(self.forward(images_BD).mT, labels_B.expand(self.size, -1))
+    def validate(self, images_BD: Tensor, labels_B: Tensor) -> Tensor:
+        """Add samples to `val_totals`, and return their logits [S, B, C]."""
+        logits_SBC = self.forward(images_BD)
+        self.val_totals.add(logits_SBC.mT, labels_B.expand(self.size, -1))
         self.val_totals.samples += len(labels_B)
+        return logits_SBC
 
     def keep(self, indices: Sequence[int]) -> None:
         """Keep the parameters that these trials have now in `best`, on the device."""

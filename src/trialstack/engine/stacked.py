@@ -20,6 +20,7 @@ from trialstack.engine import execution
 from trialstack.engine.chunks import ShuffledChunks
 from trialstack.engine.eager import Classifier
 from trialstack.engine.losses import CrossEntropyLoss
+from trialstack.engine.metrics import Output
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 from trialstack.engine.packing import Packing
@@ -83,6 +84,8 @@ class StackedClassifier(LightningModule):
         self.seeds = [classifier.seed for classifier in classifiers]
         self.optimizer_groups = [classifier.optimizer_group for classifier in classifiers]
         self.losses = [classifier.criterion for classifier in classifiers]
+        self.metrics = classifiers[0].metrics
+        self.outputs: list[list[Output]] = [[] for _ in classifiers]
         self.schedules = [classifier.schedule for classifier in classifiers]
         self.base_rates = [
             float(complete_settings(optimizer)["lr"]) for optimizer in self.optimizer_groups
@@ -217,9 +220,16 @@ class StackedClassifier(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels_B = batch
         for part in self.parts:
-            part.stack.validate(images.flatten(1), labels_B)
+            logits_SBC = part.stack.validate(images.flatten(1), labels_B)
+            if self.metrics:
+                for index, logits_BC in zip(part.indices, logits_SBC, strict=True):
+                    self.outputs[index].append((logits_BC, labels_B))
 
     def on_validation_epoch_end(self) -> None:
+        for index, outputs in enumerate(self.outputs):
+            measured = self.metrics.measure(outputs)
+            self._measure(index, {f"val/{name}": value for name, value in measured.items()})
+            outputs.clear()
         self._finish("val")
 
     def on_train_epoch_end(self) -> None:
@@ -243,9 +253,13 @@ class StackedClassifier(LightningModule):
             totals = part.stack.train_totals if name == "train" else part.stack.val_totals
             for index, loss, accuracy in zip(part.indices, *totals.finish(), strict=True):
                 self._measure(index, {f"{name}/loss": loss, f"{name}/acc": accuracy})
-        names = (f"{name}/loss", f"{name}/acc", *(["lr"] if name == "train" else []))
         best = self.trial_metrics[self._best()]
-        self.log_dict({name: best[name] for name in names}, prog_bar=True, logger=False)
+        shown = {
+            key: value
+            for key, value in best.items()
+            if key.startswith(f"{name}/") or (key == "lr" and name == "train")
+        }
+        self.log_dict(shown, prog_bar=True, logger=False)
 
     def _measure(self, index: int, values: Mapping[str, float]) -> None:
         """Keep what was measured of a trial; one that has ended is computed on with the others, for

@@ -6,7 +6,7 @@ Shapes: S trials in a stack, B samples in a minibatch, C classes.
 import torch
 from torch import Tensor
 
-from trialstack.engine.eager import shortest
+from trialstack.engine.shortest import shortest
 from trialstack.engine.stacked_loss import StackedLoss
 
 

@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: there is none, it is damaged, or something else wrote it.
     """
     checkpoint = load(path)
-    expected = {"spec", "model", "optimizer", "schedule", "loss", "seed"}
+    expected = {"spec", "model", "optimizer", "schedule", "loss", "metrics", "seed"}
     if not isinstance(checkpoint, dict) or set(checkpoint.get("hyper_parameters", ())) != expected:
         raise UserError(
             f"{path} was not written by trialstack; name a folder that `python train.py` made"

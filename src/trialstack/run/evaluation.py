@@ -17,7 +17,8 @@ from torchmetrics.functional.classification import (
 
 from trialstack.core.sizes import EVALUATION_BATCH
 from trialstack.data.minibatches import Samples
-from trialstack.engine.eager import Classifier, shortest
+from trialstack.engine.eager import Classifier
+from trialstack.engine.shortest import shortest
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Evaluation:
         confusion: [C, C], number of samples by true (row) and predicted (column) class.
         probabilities: [n, C].
         labels: [n].
+        measured: other metrics of the classifier, by name.
     """
 
     loss: float
@@ -42,11 +44,13 @@ class Evaluation:
     confusion: Tensor
     probabilities: Tensor
     labels: Tensor
+    measured: dict[str, float]
 
     @property
     def metrics(self) -> dict[str, float]:
         """By their names in `result.json`, of the test set."""
-        return {"test/loss": self.loss, "test/acc": self.accuracy}
+        measured = {"loss": self.loss, "acc": self.accuracy} | self.measured
+        return {f"test/{name}": value for name, value in measured.items()}
 
     def primitives(self, class_names: tuple[str, ...]) -> dict[str, Any]:
         """Return what goes into JSON, per class by name."""
@@ -54,6 +58,7 @@ class Evaluation:
         return {
             "loss": self.loss,
             "accuracy": self.accuracy,
+            **self.measured,
             "samples": len(self.labels),
             "classes": {
                 name: {"precision": shortest(p), "recall": shortest(r), "samples": int(n)}
@@ -84,4 +89,5 @@ def evaluate(classifier: Classifier, samples: Samples) -> Evaluation:
         confusion=multiclass_confusion_matrix(logits, labels, classes).cpu(),
         probabilities=logits.softmax(1).cpu(),
         labels=labels.cpu(),
+        measured=classifier.metrics.measure([(logits, labels)]),
     )

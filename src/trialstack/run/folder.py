@@ -22,7 +22,7 @@ LISTED = "`ls -td outputs/runs/* outputs/sweeps/*/*` lists them, the newest firs
 
 _CONFIGS = (layout.CONFIG, layout.OVERRIDES, layout.HYDRA / "hydra.yaml")
 
-_GROUPS = ("data", "model", "optimizer", "schedule", "loss", "trainer")
+_GROUPS = ("data", "model", "optimizer", "schedule", "loss", "metrics", "trainer")
 """That every run's config has."""
 
 

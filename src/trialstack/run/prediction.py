@@ -11,7 +11,8 @@ from torch import Tensor
 
 from trialstack.core.atomic_files import replaced
 from trialstack.core.errors import UserError
-from trialstack.engine.eager import Classifier, shortest
+from trialstack.engine.eager import Classifier
+from trialstack.engine.shortest import shortest
 from trialstack.run.evaluation import predict_logits
 
 

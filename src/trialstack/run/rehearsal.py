@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from trialstack.core.build import build, cannot_be_made, named_class
 from trialstack.core.errors import UserError
@@ -36,9 +37,10 @@ from trialstack.core.schema import TrialConfig
 from trialstack.core.unread import check_read
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
+from trialstack.engine.metrics import Metrics
 from trialstack.engine.stacked_optimizers import OPTIMIZERS
 from trialstack.run.devices import check_devices
-from trialstack.run.grouping import plan
+from trialstack.run.grouping import CLASSES, plan
 from trialstack.run.quiet import quiet
 
 
@@ -70,8 +72,9 @@ _RIGHT: set[str] = set()
 
 def _check_measured(config: TrialConfig) -> None:
     """What is watched must be measured."""
+    measured = [*MEASURED, *(f"val/{name}" for name in config.metrics)]
     for key, watched in config.watched.items():
-        one_of(*MEASURED, *(["lr"] if key != "objective" else [])).check(key, watched)
+        one_of(*measured, *(["lr"] if key != "objective" else [])).check(key, watched)
 
 
 def _check_trainer(config: TrainerConfig) -> None:
@@ -134,6 +137,13 @@ def _check_loss(config: LossConfig) -> None:
     build("loss", values, nn.Module)
 
 
+def _check_metrics(configs: Mapping[str, Component]) -> None:
+    for name, config in configs.items():
+        group = f"metrics.{name}"
+        _check_arguments(group, named_class(group, config.values, Metric), config, num_classes=0)
+    Metrics({name: config.values for name, config in configs.items()}, CLASSES)
+
+
 def _check_data(config: DataConfig) -> None:
     cls = named_class("data", config.values, ImageDataModule)
     missing = [name for name in ("dataset", "class_names") if not hasattr(cls, name)]
@@ -192,6 +202,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "model": _check_model,
     "optimizer": _check_optimizer,
     "loss": _check_loss,
+    "metrics": _check_metrics,
     "trainer": _check_trainer,
     "callbacks": _check_callbacks,
     "logger": _check_loggers,

@@ -99,7 +99,8 @@ def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str
     rows = [[name, f"{p:.4f}", f"{r:.4f}", str(int(n))] for name, p, r, n in numbers]
     overall = (
         f"loss {evaluation.loss:.4f}, accuracy {evaluation.accuracy:.4f}, "
-        f"{len(evaluation.labels):,} samples"
+        + "".join(f"{name} {value:.4f}, " for name, value in evaluation.measured.items())
+        + f"{len(evaluation.labels):,} samples"
     )
     classes = table(["Class", "Precision", "Recall", "Samples"], rows, footer=overall)
     matrix = [

@@ -27,6 +27,12 @@ SHOWN = 20
 """Rows on the terminal."""
 
 
+def tested(objective: str) -> str:
+    """Return which metric of the test set is shown: the objective's, in a loss's place accuracy."""
+    metric = objective.rpartition("/")[2]
+    return "test/acc" if metric == "loss" else f"test/{metric}"
+
+
 @dataclass(frozen=True)
 class Entry:
     """A trial of a sweep, as far as it has come.
@@ -36,7 +42,7 @@ class Entry:
         trial: its config.
         status: as in `result.json`; without one `unfinished` if it has begun, else `waiting`.
         objective: of its best epoch so far.
-        test: accuracy on the test set.
+        test: the leaderboard's `tested` on the test set.
         seconds: its share of its stack's time.
         reason: why it is not completed, or ended early.
         epochs: that were trained.
@@ -73,7 +79,7 @@ class Entry:
             trial,
             result.status,
             result.objective if own else result.metrics.get(objective),
-            result.metrics.get("test/acc"),
+            result.metrics.get(tested(objective)),
             share,
             result.reason,
             result.epochs,
@@ -195,7 +201,7 @@ class Leaderboard:
 
     def _columns(self) -> list[tuple[str, Any]]:
         epochs = ["epochs"] if self.is_halved else []
-        right = [*self.keys, self.objective, "n", *epochs, "test/acc", "s/trial"]
+        right = [*self.keys, self.objective, "n", *epochs, tested(self.objective), "s/trial"]
         return [
             ("", "right"),
             *((name, "right") for name in right),
@@ -229,7 +235,8 @@ class Leaderboard:
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
-            last = ["n", "epochs", "rung", "test/acc", "seconds", "status", "trials"]
+            test = tested(self.objective)
+            last = ["n", "epochs", "rung", test, "seconds", "status", "trials"]
             writer.writerow(["rank", *self.keys, self.objective, "ci95", *last])
             for rank, row in enumerate(self.rows, 1):
                 names = " ".join(entry.name for entry in row.entries)

@@ -20,8 +20,8 @@ from trialstack.sweep.tensorboard import write_board
 NOT_TERMINAL = 140
 """Columns of the table where there is no terminal to ask."""
 
-LEAST = ("test/acc", "s/trial", "trials")
-"""Columns of the table that a narrow terminal does without, in turn; the files have them."""
+LEAST = ("test/", "s/trial", "trials")
+"""Beginnings of the columns that a narrow terminal does without, in turn; the files have them."""
 
 
 def report_sweep(folder: Path) -> Leaderboard:
@@ -86,5 +86,7 @@ def fitting(table: Table, console: Console) -> Table:
             column.header = str(column.header).replace(".", ".\n")
     for name in LEAST:
         if too_wide():
-            table.columns = [column for column in table.columns if column.header != name]
+            table.columns = [
+                column for column in table.columns if not str(column.header).startswith(name)
+            ]
     return table
