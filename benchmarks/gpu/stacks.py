@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trialstack.data.minibatches import Samples
 from trialstack.engine import execution
-from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.chunks import Order, ShuffledChunks
 from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
@@ -99,13 +99,16 @@ class Trained:
         self.data = data
         self.batch_size = batch_size
         seeds = setup.seeds or [1] * len(setup.rates)
-        different = sorted(set(seeds))
+        orders = [Order(seed, 0) for seed in seeds]
+        different = sorted(set(orders))
         count, device = len(data.labels), data.labels.device
         self.chunks = ShuffledChunks(
-            count, batch_size, different, -(-count // batch_size), setup.steps, device
+            count, count, batch_size, different, -(-count // batch_size), setup.steps, device
         )
         shared = len(different) == 1
-        self.rows = torch.tensor([different.index(seed) for seed in seeds[: 1 if shared else None]])
+        self.rows = torch.tensor(
+            [different.index(order) for order in orders[: 1 if shared else None]]
+        )
         self.rows = self.rows.to(device)
         self.epochs = 0
 

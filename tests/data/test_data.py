@@ -50,6 +50,22 @@ def test_standard_has_mean_0_and_deviation_1_over_what_trains(data_root: Path) -
     assert abs(data.val_samples.images.double().mean()) > 1e-6
 
 
+def test_every_sample_validates_in_one_fold_and_trains_in_the_others() -> None:
+    validated = []
+    for fold in range(4):
+        data = Digits(folds=4, fold=fold, normalize="standard")
+        data.setup()
+        everything = data.all_samples.images
+        start, stop = 375 * fold, 375 * (fold + 1)
+        assert torch.equal(data.val_samples.images, everything[start:stop])
+        assert torch.equal(
+            data.train_samples.images, torch.cat([everything[stop:], everything[:start]])
+        )
+        assert abs(data.train_samples.images.double().mean()) < 1e-6  # of what trains
+        validated.append(data.val_samples.labels)
+    assert torch.equal(torch.cat(validated), data.all_samples.labels)
+
+
 def test_digits_are_28_by_28_and_need_no_files() -> None:
     data = Digits(val_size=300)
     data.setup()

@@ -7,7 +7,7 @@ import torch
 
 from tests.engine.stand_in import CALLED
 from trialstack.data.minibatches import epoch_order
-from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.chunks import Order, ShuffledChunks
 from trialstack.engine.device_queue import AHEAD, CudaQueue
 
 CPU = torch.device("cpu")
@@ -19,17 +19,24 @@ def test_every_epoch_has_its_own_order_whichever_came_before(
 ) -> None:
     if runs_ahead:
         monkeypatch.setattr("trialstack.engine.execution.CPU", CALLED)
+    orders = [Order(1, 10), Order(2, 10), Order(1, 0)]
     chunks = ShuffledChunks(
-        samples=30, batch_size=4, seeds=[1, 2], steps=8, steps_per_execution=3, device=CPU
+        samples=30,
+        everything=40,
+        batch_size=4,
+        orders=orders,
+        steps=8,
+        steps_per_execution=3,
+        device=CPU,
     )
     for epoch in (0, 1, 2, 7, 8):
         chunks.set_epoch(epoch)
         drawn = list(chunks)
         assert [chunk.shape[1] for chunk in drawn] == [3, 3, 1, 1]
         assert len(drawn) == len(chunks)
-        for row, seed in enumerate(chunks.seeds):
+        for row, (seed, first) in enumerate(orders):
             order = torch.cat([chunk[row].flatten() for chunk in drawn])
-            assert torch.equal(order, epoch_order(30, seed, epoch))
+            assert torch.equal(order, epoch_order(30, seed, epoch) + first)
 
 
 def test_the_host_waits_for_the_device_when_it_is_some_chunks_ahead(

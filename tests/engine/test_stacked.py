@@ -109,6 +109,21 @@ def stack_of(folder: Path, trials: Sequence[Sequence[str]], *common: str) -> lis
     ]
 
 
+def test_folds_train_together_as_each_does_alone(tmp_path: Path) -> None:
+    common = (*DOUBLE, CHUNKS, "data.folds=4")
+    folds = [["data.fold=3"], ["data.fold=0", "seed=2"], ["data.fold=1"]]
+    results = train(stack_of(tmp_path, folds, *common, "metrics=f1"))
+    assert [result.stack_size for result in results] == [3] * 3
+    for number, fold in enumerate(folds):
+        for engine in ("stacked", "eager"):
+            alone = tmp_path / f"{number} {engine}"
+            weights_alone = trained(alone, *common, *fold, f"engine={engine}", "metrics=f1")
+            assert_close(weights(tmp_path / str(number), "last"), weights_alone)
+            for row, expected in zip(metrics(tmp_path / str(number)), metrics(alone), strict=True):
+                for name in ("train/loss", "val/loss", "val/acc", "val/f1"):
+                    assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-6)
+
+
 @pytest.mark.parametrize("group", ["optimizer=sgd", "optimizer=adam"])
 def test_a_trial_in_a_stack_is_the_trial_alone(group: str, tmp_path: Path) -> None:
     trials = [

@@ -121,6 +121,8 @@ class DataConfig(Component):
         root: folder in which datasets are.
         download: whether what is missing or damaged is fetched.
         augment: transforms of training samples.
+        folds: parts of the training set that validate in turn, in the place of `val_size`.
+        fold: the part that does, from 0.
     """
 
     target: str = _target("trialstack.data.Digits")
@@ -132,6 +134,8 @@ class DataConfig(Component):
     augment: list[Mapping[str, Any]] | None = key(
         Rule("a list of transforms, each with a _target_", _is_transforms, "null"), default=None
     )
+    folds: int | None = key(or_null(whole(2, "5")), default=None)
+    fold: int = key(whole(0, "0"), default=0, varies=True)
 
 
 @dataclass(frozen=True, kw_only=True)

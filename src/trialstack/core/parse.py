@@ -43,7 +43,14 @@ from trialstack.core.schema import (
     SCHEDULE_NAME,
     TrialConfig,
 )
-from trialstack.core.sizes import DATASETS, EVALUATION_BATCH, check_limits, check_sizes
+from trialstack.core.sizes import (
+    DATASETS,
+    EVALUATION_BATCH,
+    check_folds,
+    check_limits,
+    check_sizes,
+    validating,
+)
 from trialstack.core.unread import check_read, refers
 
 _NO_NAME = re.compile(r"|null|true|false|[-+.\d].*", re.IGNORECASE)
@@ -176,6 +183,11 @@ def _data(values: Mapping[str, Any]) -> DataConfig:
     if dataset is not None:
         read = DataConfig.known().keys() - (set() if dataset.downloads else {"root", "download"})
         check_read(values, read, "data.", f"{data.target} does not read")
+    if data.fold >= (data.folds or 1):
+        raise UserError(
+            f"data.fold < {data.folds or 1} must hold (data.folds), got {data.fold}; try "
+            f"data.folds={max(5, data.fold + 1)}"
+        )
     return data
 
 
@@ -356,11 +368,13 @@ def _check_sizes(config: TrialConfig) -> None:
     dataset = DATASETS.get(data.target)
     if dataset is None:
         return
-    check_sizes(dataset.name, dataset.samples, data.val_size, data.batch_size)
+    check_folds(dataset.name, dataset.samples, data.folds)
+    val_size = len(validating(dataset.samples, data.val_size, data.folds, data.fold))
+    check_sizes(dataset.name, dataset.samples, val_size, data.batch_size)
     check_limits(
         config.trainer,
-        -(-(dataset.samples - data.val_size) // data.batch_size),
-        -(-data.val_size // EVALUATION_BATCH),
+        -(-(dataset.samples - val_size) // data.batch_size),
+        -(-val_size // EVALUATION_BATCH),
     )
 
 

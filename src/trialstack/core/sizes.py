@@ -39,6 +39,29 @@ DATASETS = {
 """By `data._target_`."""
 
 
+def validating(samples: int, val_size: int, folds: int | None, fold: int) -> range:
+    """Return which samples of a training set validate: the first `val_size`, or one of `folds`
+    equal parts; what is left of the set after those always trains.
+    """
+    if folds is None:
+        return range(val_size)
+    size = samples // folds
+    return range(fold * size, (fold + 1) * size)
+
+
+def check_folds(dataset: str, samples: int, folds: int | None) -> None:
+    """Check that each of `folds` has a sample.
+
+    Raises:
+        UserError: one has none.
+    """
+    if folds is not None and folds > samples:
+        raise UserError(
+            f"data.folds <= {samples} must hold (the training set of {dataset}), got {folds}; try "
+            "data.folds=5"
+        )
+
+
 def check_sizes(dataset: str, samples: int, val_size: int, batch_size: int) -> None:
     """Check a split and a minibatch against a training set of `samples`.
 

@@ -15,8 +15,8 @@ DATASETS_IN_MEMORY = 2
 
 
 class Datasets:
-    """Makes DataModules of configs; those that differ in `batch_size` and seed alone share their
-    samples.
+    """Makes DataModules of configs; those that differ in `batch_size`, seed, and, where pixels do
+    not depend on it, in `fold` alone share their samples.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,8 @@ class Datasets:
         Raises:
             UserError: the config is at fault, or the data is missing or damaged.
         """
-        samples = {name: value for name, value in config.values.items() if name != "batch_size"}
+        apart = {"batch_size", "fold"} if config.normalize == "unit" else {"batch_size"}
+        samples = {name: value for name, value in config.values.items() if name not in apart}
         key = json.dumps([samples, str(trainer.strategy.root_device)], sort_keys=True)
         if key not in self._loaded:
             loaded = _loaded(config, seed, trainer)
@@ -40,6 +41,8 @@ class Datasets:
         data = copy.copy(self._loaded[key])
         data.batch_size, data.seed, data.trainer = config.batch_size, seed, trainer
         data.check_sizes()
+        if data.fold != config.fold:
+            data.split(config.fold)
         return data
 
 

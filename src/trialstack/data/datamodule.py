@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from trialstack.core.errors import UserError
-from trialstack.core.sizes import EVALUATION_BATCH, check_sizes
+from trialstack.core.sizes import EVALUATION_BATCH, check_folds, check_sizes, validating
 from trialstack.data.idx import IdxFolder, read_dataset
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch, OrderedMinibatches, Samples, ShuffledMinibatches
@@ -37,7 +37,8 @@ class ImageDataModule(LightningDataModule):
     """A dataset that fits in memory. A subclass gives `dataset`, `class_names` and `read`.
 
     After `setup`, `train_samples`, `val_samples` and `test_samples` are there, on the trainer's
-    device, with `spec` and `checksums` (MD5 sums that tell whether two runs had the same data).
+    device, and `all_samples`, of which the former two are made, with `spec` and `checksums` (MD5
+    sums that tell whether two runs had the same data).
 
     Args:
         batch_size: samples in a training minibatch.
@@ -45,6 +46,8 @@ class ImageDataModule(LightningDataModule):
         normalize: `unit` (0..1) or `standard` (mean 0, deviation 1 over the samples that train).
         augment: transforms of torchvision.transforms.v2 for training images, after normalization.
         seed: of the order of the training samples.
+        folds: parts of the training set that validate in turn, in the place of `val_size`.
+        fold: the part that does. The samples behind it train first in order, then those before it.
     """
 
     dataset: ClassVar[str]
@@ -57,6 +60,8 @@ class ImageDataModule(LightningDataModule):
         normalize: str = "unit",
         augment: Sequence[Callable[[Tensor], Tensor]] | None = None,
         seed: int = 1,
+        folds: int | None = None,
+        fold: int = 0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -64,6 +69,8 @@ class ImageDataModule(LightningDataModule):
         self.normalize = normalize
         self.augment = v2.Compose(list(augment)) if augment else None
         self.seed = seed
+        self.folds = folds
+        self.fold = fold
         self.spec: ImageSpec | None = None
 
     def prepare_data(self) -> None:
@@ -95,17 +102,31 @@ class ImageDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         images_uint8 = _with_channels(train_images)
         mean, deviation = (
-            (0.0, 1.0) if self.normalize == "unit" else _moments(images_uint8[self.val_size :])
+            (0.0, 1.0)
+            if self.normalize == "unit"
+            else _moments(_outside(self.validating(len(images_uint8)), images_uint8))
         )
         channels, height, width = images_uint8.shape[1:]
         self.spec = ImageSpec(
             self.dataset, self.class_names, (channels, height, width), mean, deviation
         )
-        images, labels = self._samples(images_uint8, train_labels, device)
-        self.val_samples = Samples(images[: self.val_size], labels[: self.val_size])
-        self.train_samples = Samples(images[self.val_size :], labels[self.val_size :])
+        self.all_samples = self._samples(images_uint8, train_labels, device)
+        self.split(self.fold)
         self.test_samples = self._samples(_with_channels(test_images), test_labels, device)
         self._check_augment()
+
+    def validating(self, samples: int, fold: int | None = None) -> range:
+        """Return which of so many samples validate, in a fold or in this one's."""
+        fold = self.fold if fold is None else fold
+        return validating(samples, self.val_size, self.folds, fold)
+
+    def split(self, fold: int) -> None:
+        """Divide all samples into those that train and those that validate."""
+        images, labels = self.all_samples
+        val = self.validating(len(labels), fold)
+        self.fold = fold
+        self.val_samples = Samples(images[val.start : val.stop], labels[val.start : val.stop])
+        self.train_samples = Samples(_outside(val, images), _outside(val, labels))
 
     def _checksums(self, arrays: Arrays) -> dict[str, str]:
         return {
@@ -130,17 +151,19 @@ class ImageDataModule(LightningDataModule):
         Raises:
             UserError: they do not fit it.
         """
-        samples = samples or len(self.val_samples.labels) + len(self.train_samples.labels)
-        check_sizes(self.dataset, samples, self.val_size, self.batch_size)
+        samples = samples or len(self.all_samples.labels)
+        check_folds(self.dataset, samples, self.folds)
+        check_sizes(self.dataset, samples, len(self.validating(samples)), self.batch_size)
 
-    def balanced_weights(self) -> list[float]:
+    def balanced_weights(self, fold: int) -> list[float]:
         """Return weights [C] with which all classes count the same in training: samples over
         classes and the samples of each.
 
         Raises:
             UserError: a class has no samples.
         """
-        labels, classes = self.train_samples.labels, len(self.class_names)
+        everything, classes = self.all_samples.labels, len(self.class_names)
+        labels = _outside(self.validating(len(everything), fold), everything)
         counts = torch.bincount(labels, minlength=classes).tolist()
         if 0 in counts:
             raise UserError(
@@ -200,8 +223,10 @@ class _IdxDataModule(ImageDataModule):
         download: bool = True,
         augment: Sequence[Callable[[Tensor], Tensor]] | None = None,
         seed: int = 1,
+        folds: int | None = None,
+        fold: int = 0,
     ) -> None:
-        super().__init__(batch_size, val_size, normalize, augment, seed)
+        super().__init__(batch_size, val_size, normalize, augment, seed, folds, fold)
         self.root = Path(root).expanduser()
         self.download = download
 
@@ -303,6 +328,12 @@ def _check_arrays(arrays: Arrays, dataset: str, classes: int) -> None:
                 f"{dataset}'s {part} labels must be from 0 to {classes - 1} (its class_names), got "
                 f"{got}"
             )
+
+
+def _outside(part: range, samples: Tensor) -> Tensor:
+    """The samples behind a part, and then those before it."""
+    behind, before = samples[part.stop :], samples[: part.start]
+    return torch.cat([behind, before]) if len(before) else behind
 
 
 def _with_channels(images: NDArray[np.uint8]) -> Tensor:

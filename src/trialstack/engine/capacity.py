@@ -55,7 +55,9 @@ def trial_bytes(configs: Sequence[TrialConfig], data: ImageDataModule) -> dict[t
     # with the best weights
     kept = itemsize * ((tensors + 1) * packing.size + TABLE * steps)
     chunk = _chunk_bytes(configs, data, packing.widths, itemsize)
-    validation = itemsize * EVALUATION_BATCH * _of_forward(packing.widths)
+    several_folds = len({config.data.fold for config in configs}) > 1
+    own_images = packing.widths[0] if several_folds else 0
+    validation = itemsize * EVALUATION_BATCH * (own_images + _of_forward(packing.widths))
     # best weights of a checkpoint, those that the next one is made of, and that
     host = itemsize * packing.size * (1 + 2 * tensors)
     if execution.on(device).captures is None:

@@ -280,7 +280,7 @@ def hyperparameters(config: TrialConfig, data: ImageDataModule) -> dict[str, Any
     assert data.spec is not None
     loss = dict(config.loss.values)
     if isinstance(config.loss, CrossEntropyConfig) and config.loss.class_weights == "balanced":
-        loss["class_weights"] = data.balanced_weights()
+        loss["class_weights"] = data.balanced_weights(config.data.fold)
     return {
         "spec": data.spec.primitives(),
         "model": dict(config.model.values),

@@ -71,7 +71,7 @@ def _built(name: str, config: Mapping[str, Any], classes: int) -> Metric:
     group = f"metrics.{name}"
     takes = inspect.signature(named_class(group, config, Metric)).parameters
     extra = {"num_classes": classes} if "num_classes" in takes else {}
-    metric = build(group, config, Metric, **extra)
+    metric: Metric = build(group, config, Metric, **extra)  # type: ignore[type-abstract]
     higher = metric.higher_is_better
     if higher is not None and higher != (direction(name) == "max"):
         other = name.removesuffix("_error") if higher else f"{name}_error"

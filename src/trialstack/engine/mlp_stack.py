@@ -188,21 +188,28 @@ class Stack:
         self.train_totals.samples += steps * batch_size
 
     @torch.inference_mode()
-    def forward(self, images_BD: Tensor) -> Tensor:
-        """Return logits [S, B, C]."""
-        values = images_BD if self.size == 1 else images_BD.expand(self.size, *images_BD.shape)
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [S, B, C] of images [B, D], or of each trial's own [S, B, D]."""
+        samples, pixels = images.shape[-2:]
+        single = self.size == 1
+        values = images.view(samples, pixels) if single else images.expand(self.size, -1, -1)
         *hidden, last = self.layers
         for layer in hidden:
             before = self.add_product(layer.bias, values, layer.weights)
             values = torch.empty_like(before)
             self.activation.forward(before, None, values)
-        return self.add_product(last.bias, values, last.weights).view(self.size, len(images_BD), -1)
+        return self.add_product(last.bias, values, last.weights).view(self.size, samples, -1)
 
-    def validate(self, images_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """Add samples to `val_totals`, and return their logits [S, B, C]."""
-        logits_SBC = self.forward(images_BD)
-        self.val_totals.add(logits_SBC.mT, labels_B.expand(self.size, -1))
-        self.val_totals.samples += len(labels_B)
+    def validate(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Add samples to `val_totals`, and return their logits [S, B, C].
+
+        Args:
+            images: [B, D], or each trial's own, [S, B, D].
+            labels: [B] or [S, B].
+        """
+        logits_SBC = self.forward(images)
+        self.val_totals.add(logits_SBC.mT, labels.expand(self.size, -1))
+        self.val_totals.samples += labels.shape[-1]
         return logits_SBC
 
     def keep(self, indices: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """The stacked engine: S trials at once, many optimizer steps in every `training_step`.
 
-Shapes: S trials, R different seeds, K optimizer steps in a chunk, B samples in a minibatch.
+Shapes: S trials, R different orders of minibatches, F different folds, K optimizer steps in a
+chunk, B samples in a minibatch.
 """
 
 import math
@@ -17,7 +18,7 @@ from trialstack.core.objective import improves
 from trialstack.core.schedule import Length
 from trialstack.data.minibatches import Batch, Samples
 from trialstack.engine import execution
-from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.chunks import Order, ShuffledChunks, folds_of
 from trialstack.engine.eager import Classifier
 from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.metrics import Output
@@ -39,12 +40,14 @@ class Part(NamedTuple):
 
     Attributes:
         indices: their places in the stack.
-        rows: of their minibatches among those of all seeds: one, or one a trial.
+        rows: of their minibatches among those of all orders: one, or one a trial.
+        folds: of each trial, its fold among those of all.
         stack: their parameters.
     """
 
     indices: list[int]
     rows: Tensor
+    folds: Tensor
     stack: Stack
 
 
@@ -58,8 +61,9 @@ class StackedClassifier(LightningModule):
 
     Args:
         classifiers: with their initial weights.
-        samples: for training, on the device.
+        samples: for training and validation, on the device.
         chunks: of the minibatches.
+        orders: of each trial, one of the chunks'.
         objective: what the best trial is best at.
         epochs: that schedules are laid out for, though the Trainer's may be fewer.
     """
@@ -69,6 +73,7 @@ class StackedClassifier(LightningModule):
         classifiers: Sequence[Classifier],
         samples: Samples,
         chunks: ShuffledChunks,
+        orders: Sequence[Order],
         objective: str,
         epochs: int,
     ) -> None:
@@ -92,6 +97,7 @@ class StackedClassifier(LightningModule):
         ]
         self.samples = samples
         self.chunks = chunks
+        self.orders = orders
         self.objective = objective
         self.epochs = epochs
         self.parts: list[Part] = []
@@ -147,7 +153,7 @@ class StackedClassifier(LightningModule):
                 parameter.data = view
 
     def _row(self, index: int) -> int:
-        return self.chunks.seeds.index(self.seeds[index])
+        return self.chunks.orders.index(self.orders[index])
 
     def _part_count(self, dtype: torch.dtype) -> int:
         if not execution.on(self.samples.labels.device).parts:
@@ -177,7 +183,12 @@ class StackedClassifier(LightningModule):
             dtype,
         )
         shared = rows[:1] if len(set(rows)) == 1 else rows
-        return Part(indices, torch.tensor(shared, device=self.samples.labels.device), stack)
+        firsts = folds_of(self.orders)
+        folds = [firsts.index(self.orders[index].first) for index in indices]
+        device = self.samples.labels.device
+        return Part(
+            indices, torch.tensor(shared, device=device), torch.tensor(folds, device=device), stack
+        )
 
     def configure_optimizers(self) -> list[Any]:
         """The stacks have their own."""
@@ -217,13 +228,20 @@ class StackedClassifier(LightningModule):
             [part.stack.try_steps(index_RKB[part.rows], self._step) for part in self.parts]
         )
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        images, labels_B = batch
+    def validation_step(self, batch: Batch | Tensor, batch_idx: int) -> None:
+        """Validate on a minibatch that all trials share, or with `index_FB` on each trial's own."""
         for part in self.parts:
-            logits_SBC = part.stack.validate(images.flatten(1), labels_B)
+            images, labels = self._own(batch[part.folds]) if isinstance(batch, Tensor) else batch
+            logits_SBC = part.stack.validate(images.flatten(-3), labels)
             if self.metrics:
-                for index, logits_BC in zip(part.indices, logits_SBC, strict=True):
+                labels_SB = labels.expand(len(logits_SBC), -1)
+                outputs = zip(part.indices, logits_SBC, labels_SB, strict=True)
+                for index, logits_BC, labels_B in outputs:
                     self.outputs[index].append((logits_BC, labels_B))
+
+    def _own(self, index_SB: Tensor) -> Batch:
+        images = self.samples.images[index_SB].to(self.parts[0].stack.parameters.dtype)
+        return images, self.samples.labels[index_SB]
 
     def on_validation_epoch_end(self) -> None:
         for index, outputs in enumerate(self.outputs):

@@ -383,6 +383,8 @@ def _shared_keys(config: TrialConfig) -> dict[str, Any]:
     }
     if isinstance(config.model, MLPConfig) and config.engine.pad is not False:
         shared["model.hidden"] = len(config.model.hidden)
+    if config.data.normalize != "unit":  # pixels depend on it
+        shared["data.fold"] = config.data.fold
     return shared | {
         "engine.steps_per_execution": config.engine.steps_per_execution,
         "engine.pad": config.engine.pad,

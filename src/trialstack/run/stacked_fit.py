@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from trialstack.core.sizes import epoch_steps
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.capacity import trials_that_fit
-from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.chunks import FoldedMinibatches, Order, ShuffledChunks, folds_of
 from trialstack.engine.eager import Classifier
 from trialstack.engine.protocol import Outcome
 from trialstack.engine.stacked import StackedClassifier
@@ -97,19 +97,25 @@ class StackedFit(Fit):
             stack.remove()
 
     def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> StackedClassifier:
-        samples = len(data.train_samples.labels)
+        samples, everything = len(data.train_samples.labels), len(data.all_samples.labels)
+        orders = [
+            Order(run.config.seed, data.validating(everything, run.config.data.fold).stop)
+            for run in self.runs
+        ]
         chunks = ShuffledChunks(
             samples,
+            everything,
             data.batch_size,
-            seeds=sorted({run.config.seed for run in self.runs}),
+            sorted(set(orders)),
             steps=epoch_steps(-(-samples // data.batch_size), self.config.trainer.batches_of_epoch),
             steps_per_execution=self.config.engine.steps_per_execution,
             device=data.train_samples.labels.device,
         )
         module = StackedClassifier(
             classifiers,
-            data.train_samples,
+            data.all_samples,
             chunks,
+            orders,
             self.config.objective,
             self.config.trainer.epochs,
         )
@@ -123,4 +129,9 @@ class StackedFit(Fit):
         self, module: Classifier | StackedClassifier, data: ImageDataModule
     ) -> dict[str, Any]:
         assert isinstance(module, StackedClassifier)
-        return {"train_dataloaders": module.chunks, "val_dataloaders": data.val_dataloader()}
+        firsts, size = folds_of(module.orders), len(data.val_samples.labels)
+        validation: Any = data.val_dataloader()
+        if len(firsts) > 1:
+            starts = [first - size for first in firsts]
+            validation = FoldedMinibatches(starts, size, data.val_samples.labels.device)
+        return {"train_dataloaders": module.chunks, "val_dataloaders": validation}

@@ -21,7 +21,7 @@ from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine import execution
 from trialstack.engine.capacity import trial_bytes, trials_that_fit
-from trialstack.engine.chunks import ShuffledChunks
+from trialstack.engine.chunks import Order, ShuffledChunks
 from trialstack.engine.eager import Classifier, hyperparameters
 from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
@@ -167,8 +167,9 @@ def _seconds(configs: Sequence[TrialConfig], data: ImageDataModule, eager: str |
     samples, device = len(data.train_samples.labels), data.train_samples.labels.device
     steps = epoch_steps(-(-samples // data.batch_size), config.trainer.batches_of_epoch)
     timed = min(STEPS, steps, samples // data.batch_size)
+    orders = [Order(config.seed, 0)]
     chunk = next(
-        iter(ShuffledChunks(samples, data.batch_size, [config.seed], timed, timed, device))
+        iter(ShuffledChunks(samples, samples, data.batch_size, orders, timed, timed, device))
     )
     measure = _stacked if eager is None else _eager
     step = measure(configs, data, chunk) / timed

@@ -15,6 +15,9 @@ from trialstack.core.inside import is_inside
 from trialstack.core.objective import METRIC
 from trialstack.core.untrusted import Damaged, fields, json_fields
 
+REPEATED = ("seed", "data.fold")
+"""Keys in which the trials of a row may differ."""
+
 FILES = tuple(path.name for path in layout.OF_SWEEP)
 """What a sweep writes into its folder besides its trials: where its index is, they are its own."""
 
@@ -67,8 +70,8 @@ class Indexed:
 
     @property
     def row(self) -> str:
-        """The key of trials that differ in their seed alone."""
-        return json.dumps(self.content | {"seed": None}, sort_keys=True)
+        """The key of trials that differ in what is repeated alone."""
+        return json.dumps(self.content | dict.fromkeys(REPEATED), sort_keys=True)
 
 
 class SweepIndex:
@@ -187,10 +190,12 @@ class SweepIndex:
 
 
 def varying(trials: list[Indexed]) -> list[str]:
-    """Return the keys that tell trials apart, other than the seed: overridden ones, and others
-    where those do not.
+    """Return the keys that tell rows of trials apart: overridden ones, and others where those do
+    not.
     """
-    overridden = dict.fromkeys(key for trial in trials for key in trial.overrides if key != "seed")
+    overridden = dict.fromkeys(
+        key for trial in trials for key in trial.overrides if key not in REPEATED
+    )
     keys = [
         key for key in overridden if len({json.dumps(trial.value(key)) for trial in trials}) > 1
     ]
@@ -198,7 +203,7 @@ def varying(trials: list[Indexed]) -> list[str]:
     for trial in trials:
         alike.setdefault(json.dumps([trial.value(key) for key in keys]), []).append(trial)
     others = dict.fromkeys(key for trials in alike.values() for key in _different(trials))
-    return [*keys, *(key for key in others if key != "seed")]
+    return [*keys, *(key for key in others if key not in REPEATED)]
 
 
 def _different(trials: list[Indexed]) -> Iterable[str]:
