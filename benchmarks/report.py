@@ -172,6 +172,36 @@ def searches_section(result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def scaling_section(result: dict[str, Any]) -> str:
+    """Return the section of sweeps on many workers, which are simulated."""
+    measured, alone = result["measured"], {}
+    lines = [
+        "## Sweeps of mlp300 on Fashion-MNIST on many workers: simulated",
+        "",
+        f"{_machine(result)}; {result['date']}, commit {(result['git'] or '')[:12]}.",
+        "",
+        "No such cluster was there: `python -m benchmarks.scaling` has the sweep's own plan divide "
+        f"trials of {result['epochs']} epochs, which differ in their seeds, among workers of 2 "
+        "cores each, and adds up what was measured: an epoch's seconds by size of a stack (above, "
+        f"on {result['bench']}), {measured['first']:.1f} s until the first result of a worker of "
+        f"Ray, {measured['each']:.2f} s for each stack after that, of which the smallest stack "
+        f"itself took {measured['stack']:.2f} (200 stacks of one trial and 64 steps on two workers "
+        f"of a core each: {measured['seconds']:.0f} s). What files take on storage that many share "
+        "is not in it, nor is a GPU: none has been measured.",
+        "",
+        "| trials | workers | stacks | seconds | faster than one worker | of what is possible |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for trials, workers, stacks, seconds in result["scaling"]:
+        alone.setdefault(trials, seconds)
+        faster = alone[trials] / seconds
+        lines.append(
+            f"| {trials:,} | {workers} | {stacks} | {seconds:.0f} | {faster:.1f} | "
+            f"{faster / min(workers, trials):.0%} |"
+        )
+    return "\n".join([*lines, ""])
+
+
 def _seconds(seconds: float) -> str:
     return f"{seconds:.0f}" if math.isfinite(seconds) else "never"
 
@@ -184,6 +214,7 @@ SECTIONS = {
     "sweeps": sweeps_section,
     "checks": checks_section,
     "searches": searches_section,
+    "scaling": scaling_section,
     "task": section,
 }
 """By what a raw result has."""
