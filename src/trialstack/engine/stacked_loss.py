@@ -30,11 +30,10 @@ class StackedLoss:
     def __init__(self, losses: Sequence[CrossEntropyLoss], classes: int, like: Tensor) -> None:
         self.size = len(losses)
         self.classes_C1 = torch.arange(classes, device=like.device).unsqueeze(1)
-        smoothing_S11 = torch.tensor(
-            [loss.label_smoothing for loss in losses], dtype=torch.float64
-        ).view(-1, 1, 1)
+        smoothings = [loss.label_smoothing for loss in losses]
         self.hit_S11 = self.miss_S11 = self.weights_SC = None
-        if smoothing_S11.any():
+        if any(smoothings):
+            smoothing_S11 = torch.tensor(smoothings, dtype=torch.float64).view(-1, 1, 1)
             self.miss_S11 = (smoothing_S11 / classes).to(like)
             self.hit_S11 = (1 - smoothing_S11).to(like)
         if any(loss.weights_C is not None for loss in losses):
