@@ -1,70 +1,42 @@
 """Datasets on disk and over HTTP: used as they are when whole, named and fetched anew when not."""
 
 import gzip
-import http.server
 import os
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import idx_bytes, md5s
+from tests.data.conftest import Mirror
 from trialstack.core.errors import UserError
-from trialstack.data.idx import IdxFolder, read_dataset
+from trialstack.data.dataset_folder import Archive, read_dataset
+from trialstack.data.idx import IdxFolder
 
 ARRAYS = {"images": np.arange(5 * 4 * 4).reshape(5, 4, 4), "labels": np.arange(5)}
 FILES = {name: idx_bytes(array) for name, array in ARRAYS.items()}
 
-
-class Mirror(http.server.ThreadingHTTPServer):
-    """Serves FILES as .gz and counts whole-file requests; `cut` cuts every answer short."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.fetched: list[str] = []
-        self.cut = False
-        self.url = f"http://127.0.0.1:{self.server_port}/"
+ARCHIVES = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
-    server: Mirror
-
-    def do_GET(self) -> None:
-        name = self.path.strip("/").removesuffix(".gz")
-        if name not in FILES:
-            self.send_error(404)
-            return
-        content = gzip.compress(FILES[name], mtime=0)
-        if (
-            self.headers.get("Method") != "HEAD"
-        ):  # torchvision looks for redirects with a GET of that header
-            self.server.fetched.append(name)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.server.cut else content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+def archives(*mirrors: str) -> list[Archive]:
+    return [
+        Archive([f"{mirror}{name}.gz" for mirror in mirrors], md5, {name: name})
+        for name, md5 in zip(FILES, md5s(ARCHIVES).values(), strict=True)
+    ]
 
 
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def idx_folder(root: Path, md5: Mapping[str, str | None], mirror: Mirror) -> IdxFolder:
+    mirror.contents = ARCHIVES
+    return IdxFolder(root, "Set/raw", md5, archives(mirror.url))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, mirror: Mirror) -> IdxFolder:
-    archives = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
-    return IdxFolder(tmp_path / "root" / "Set" / "raw", md5s(FILES), [mirror.url], md5s(archives))
+    return idx_folder(tmp_path / "root", md5s(FILES), mirror)
 
 
 def put(folder: IdxFolder, **contents: bytes) -> None:
@@ -82,7 +54,7 @@ def test_what_is_missing_is_downloaded_and_nothing_else_is_left(
     folder: IdxFolder, mirror: Mirror
 ) -> None:
     assert_whole(folder.read(download=True))
-    assert sorted(mirror.fetched) == ["images", "labels"]
+    assert sorted(mirror.fetched) == ["images.gz", "labels.gz"]
     assert {path.name for path in folder.folder.iterdir()} - {".lock"} == {"images", "labels"}
 
 
@@ -116,7 +88,7 @@ def test_a_damaged_file_is_named_and_fetched_anew(
 ) -> None:
     put(folder, images=content, labels=FILES["labels"])
     assert_whole(folder.read(download=True))
-    assert mirror.fetched == ["images"]
+    assert mirror.fetched == ["images.gz"]
     assert f"{folder.folder}/images {problem}" in caplog.text
 
 
@@ -152,11 +124,11 @@ def test_what_a_killed_download_left_is_no_data(folder: IdxFolder, mirror: Mirro
     (folder.folder / ".download").mkdir()
     (folder.folder / ".download" / "images").write_bytes(FILES["images"][:60])
     assert_whole(folder.read(download=True))
-    assert sorted(mirror.fetched) == ["images", "labels"]
+    assert sorted(mirror.fetched) == ["images.gz", "labels.gz"]
 
 
 def test_a_mirror_that_fails_gives_way_to_the_next(folder: IdxFolder, mirror: Mirror) -> None:
-    folder.mirrors = [f"{mirror.url}nowhere/", "http://127.0.0.1:9/", mirror.url]
+    folder.archives = archives(f"{mirror.url}nowhere/", "http://127.0.0.1:9/", mirror.url)
     assert_whole(folder.read(download=True))
 
 
@@ -166,13 +138,13 @@ def test_two_that_start_at_once_download_once(folder: IdxFolder, mirror: Mirror)
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(mirror.fetched) == ["images", "labels"]
+    assert sorted(mirror.fetched) == ["images.gz", "labels.gz"]
 
 
 def test_offline_and_empty_is_one_line_with_files_folder_and_remedy(
     folder: IdxFolder, mirror: Mirror
 ) -> None:
-    folder.mirrors = ["http://127.0.0.1:9/"]
+    folder.archives = archives("http://127.0.0.1:9/")
     with pytest.raises(UserError) as caught:
         read_dataset("Set", folder, download=True)
     message = str(caught.value)
@@ -221,3 +193,20 @@ def test_what_may_never_end_is_not_read(name: str, folder: IdxFolder) -> None:
     (folder.folder / name).symlink_to("/dev/zero")
     with pytest.raises(FileNotFoundError, match=f"{name} is no regular file"):
         folder.read(download=False)
+
+
+def test_of_files_without_a_known_checksum_archives_are_kept_and_read_first(
+    tmp_path: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = idx_folder(tmp_path / "root", dict.fromkeys(FILES), mirror)
+    folder.archives = [
+        archive._replace(members={name: f"{name}.gz"})
+        for name, archive in zip(FILES, folder.archives, strict=True)
+    ]
+    put(folder, images=FILES["images"][:-1] + b"\xff", images_gz=ARCHIVES["images.gz"])
+    assert_whole(folder.read(download=True))
+    assert mirror.fetched == ["labels.gz"]
+    assert (folder.folder / "labels.gz").read_bytes() == ARCHIVES["labels.gz"]
+    put(folder, images=FILES["images"], images_gz=ARCHIVES["images.gz"][:-5])
+    assert_whole(folder.read(download=False))
+    assert "images.gz cannot be decompressed" in caplog.text

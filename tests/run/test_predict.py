@@ -40,7 +40,16 @@ def test_a_single_value_is_a_list_of_one(run: Path, command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["index=-1", "index=[1.5]", "index=shoe", "images=3", "images=[[a]]", "index=[]"]
+    "value",
+    [
+        "index=-1",
+        "index=[1.5]",
+        "index=shoe",
+        "images=3",
+        "images=[[a]]",
+        "index=[]",
+        "index=[all]",
+    ],
 )
 def test_what_is_neither_samples_nor_files_is_one_line(
     value: str, run: Path, command: Command
@@ -110,6 +119,12 @@ def test_a_picture_that_never_ends_or_explodes_is_one_line(
         read_image(file, SHAPE, "auto")
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_light_colour_picture_is_not_inverted(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9), "white").save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", (3, 32, 32), "auto").min() == 255
+    assert read_image(tmp_path / "a.png", (1, 32, 32), "auto").max() == 0
 
 
 @pytest.mark.parametrize(("width", "height"), [(5000, 1), (1, 5000), (1, 1)])

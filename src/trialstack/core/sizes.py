@@ -35,6 +35,9 @@ DATASETS = {
     "trialstack.data.Digits": Dataset("Digits", 1500),
     "trialstack.data.MNIST": Dataset("MNIST", 60000, downloads=True),
     "trialstack.data.FashionMNIST": Dataset("Fashion-MNIST", 60000, downloads=True),
+    "trialstack.data.KMNIST": Dataset("KMNIST", 60000, downloads=True),
+    "trialstack.data.EMNIST": Dataset("EMNIST letters", 124800, downloads=True, classes=26),
+    "trialstack.data.CIFAR10": Dataset("CIFAR-10", 50000, downloads=True, pixels=3 * 32 * 32),
 }
 """By `data._target_`."""
 

@@ -5,7 +5,8 @@ Shapes: n samples; raw images are uint8 [n, height, width] or [n, channels, heig
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -19,8 +20,9 @@ from torchvision.transforms import v2
 
 from trialstack.core.errors import UserError
 from trialstack.core.sizes import EVALUATION_BATCH, check_folds, check_sizes, validating
-from trialstack.data.idx import IdxFolder, read_dataset
-from trialstack.data.image_spec import ImageSpec
+from trialstack.data.dataset_folder import Archive, read_dataset
+from trialstack.data.idx import IdxFolder
+from trialstack.data.image_spec import UNIT, ImageSpec
 from trialstack.data.minibatches import Batch, OrderedMinibatches, Samples, ShuffledMinibatches
 
 
@@ -43,7 +45,8 @@ class ImageDataModule(LightningDataModule):
     Args:
         batch_size: samples in a training minibatch.
         val_size: how many samples at the beginning of the training set validate; the others train.
-        normalize: `unit` (0..1) or `standard` (mean 0, deviation 1 over the samples that train).
+        normalize: `unit` (0..1) or `standard` (of each channel mean 0, deviation 1 over the samples
+            that train).
         augment: transforms of torchvision.transforms.v2 for training images, after normalization.
         seed: of the order of the training samples.
         folds: parts of the training set that validate in turn, in the place of `val_size`.
@@ -101,12 +104,14 @@ class ImageDataModule(LightningDataModule):
         self.check_sizes(len(train_labels))
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         images_uint8 = _with_channels(train_images)
-        mean, deviation = (
-            (0.0, 1.0)
-            if self.normalize == "unit"
-            else _moments(_outside(self.validating(len(images_uint8)), images_uint8))
-        )
         channels, height, width = images_uint8.shape[1:]
+        trained = _outside(self.validating(len(images_uint8)), images_uint8)
+        moments = (
+            [UNIT] * channels
+            if self.normalize == "unit"
+            else [_moments(trained[:, channel]) for channel in range(channels)]
+        )
+        mean, deviation = zip(*moments, strict=True)
         self.spec = ImageSpec(
             self.dataset, self.class_names, (channels, height, width), mean, deviation
         )
@@ -208,11 +213,8 @@ class ImageDataModule(LightningDataModule):
         return batch
 
 
-class _IdxDataModule(ImageDataModule):
-    """MNIST and what has its file format and torchvision's layout below `root`."""
-
-    source: ClassVar[type[torchvision.datasets.MNIST]]
-    md5: ClassVar[dict[str, str]]
+class StoredDataModule(ImageDataModule):
+    """A dataset of files in torchvision's layout below `root`, which can be downloaded."""
 
     def __init__(
         self,
@@ -234,14 +236,38 @@ class _IdxDataModule(ImageDataModule):
         if self.spec is None:  # else they have been read
             self.read()
 
+
+class _IdxDataModule(StoredDataModule):
+    """MNIST and what has its file format.
+
+    `md5` has the uncompressed files, in the order of `Arrays`, each with its checksum if that is
+    known: torchvision's are of what is downloaded.
+    """
+
+    source: ClassVar[type[torchvision.datasets.MNIST]]
+    md5: ClassVar[Mapping[str, str | None]]
+
     def read(self) -> Arrays:
-        folder = self.root / self.source.__name__ / "raw"
-        files = IdxFolder(folder, self.md5, self.source.mirrors, dict(self.source.resources))
+        below = f"{self.source.__name__}/raw"
+        files = IdxFolder(self.root, below, self.md5, self._archives())
         arrays = read_dataset(self.dataset, files, self.download)
         return Arrays(*(arrays[name] for name in self.md5))
 
+    def _archives(self) -> list[Archive]:
+        sums = dict(self.source.resources)
+        return [
+            Archive(
+                [f"{mirror}{name}.gz" for mirror in self.source.mirrors],
+                sums[f"{name}.gz"],
+                {name: name if md5 else f"{name}.gz"},
+            )
+            for name, md5 in self.md5.items()
+        ]
+
     def _checksums(self, arrays: Arrays) -> dict[str, str]:
-        return dict(self.md5)  # read_dataset has verified them
+        # those that are known, read_dataset has verified
+        known = {name: md5 for name, md5 in self.md5.items() if md5 is not None}
+        return known or super()._checksums(arrays)
 
 
 class MNIST(_IdxDataModule):
@@ -281,6 +307,47 @@ class FashionMNIST(_IdxDataModule):
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     }
+
+
+class KMNIST(_IdxDataModule):
+    """Kuzushiji-MNIST, cursive Japanese letters (Clanuwat et al.: arXiv 1812.01718)."""
+
+    dataset = "KMNIST"
+    class_names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    source = torchvision.datasets.KMNIST
+    md5 = dict.fromkeys(MNIST.md5)
+
+
+class EMNIST(_IdxDataModule):
+    """Handwritten letters, capital and small ones as one class (Cohen, Afshar, Tapson, van Schaik:
+    arXiv 1702.05373).
+
+    Its files have the images transposed and number the classes from 1; torchvision leaves them so,
+    with a class of no samples before `a`. Here images are upright, and `a` is class 0.
+    """
+
+    dataset = "EMNIST letters"
+    class_names = tuple(string.ascii_lowercase)
+    source = torchvision.datasets.EMNIST
+    md5 = dict.fromkeys(
+        f"emnist-letters-{part}-ubyte"
+        for part in (
+            "train-images-idx3",
+            "train-labels-idx1",
+            "test-images-idx3",
+            "test-labels-idx1",
+        )
+    )
+
+    def read(self) -> Arrays:
+        train_images, train_labels, test_images, test_labels = super().read()
+        return Arrays(
+            _upright(train_images), train_labels - 1, _upright(test_images), test_labels - 1
+        )
+
+    def _archives(self) -> list[Archive]:
+        members = {name: f"gzip/{name}.gz" for name in self.md5}
+        return [Archive([self.source.url], self.source.md5, members)]
 
 
 class Digits(ImageDataModule):
@@ -336,14 +403,21 @@ def _outside(part: range, samples: Tensor) -> Tensor:
     return torch.cat([behind, before]) if len(before) else behind
 
 
+def _upright(transposed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What are no images [n, height, width] stays, to be refused with all that are none."""
+    return np.ascontiguousarray(transposed.swapaxes(1, 2)) if transposed.ndim == 3 else transposed
+
+
 def _with_channels(images: NDArray[np.uint8]) -> Tensor:
     tensor = torch.from_numpy(np.array(images))
     return tensor[:, None] if tensor.dim() == 3 else tensor
 
 
 def _moments(images_uint8: Tensor) -> tuple[float, float]:
-    """Mean and deviation of pixels scaled to 0..1, from exact integer sums."""
+    """Mean and deviation of pixels scaled to 0..1, from exact integer sums; of pixels that are all
+    the same, 1 for the deviation.
+    """
     count = images_uint8.numel()
     mean = images_uint8.sum(dtype=torch.int64).item() / count
     mean_square = images_uint8.to(torch.int32).square_().sum(dtype=torch.int64).item() / count
-    return mean / 255, (mean_square - mean**2) ** 0.5 / 255
+    return mean / 255, (mean_square - mean**2) ** 0.5 / 255 or 1.0

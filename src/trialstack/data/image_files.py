@@ -1,4 +1,5 @@
-"""Image files as the datasets have them: light on dark, of the network's size.
+"""Image files as the datasets have them: of the network's size, and light on dark where those are
+in grey.
 
 Shapes: [channels, height, width].
 """
@@ -20,8 +21,8 @@ PIXELS = 50_000_000
 
 
 def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> Tensor:
-    """Return an image file of any size and mode as uint8 [channels, height, width], light on dark
-    as the datasets are.
+    """Return an image file of any size and mode as uint8 [channels, height, width], in grey light
+    on dark as the datasets are.
 
     Transparency becomes white, 16 bits become 8, and a picture that is not square is padded with
     its border's colour.
@@ -29,7 +30,8 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
     Args:
         path: PNG, JPEG or anything else that Pillow reads.
         shape: channels (1 or 3), height and width.
-        invert: true, false, or `auto`: invert where the border is lighter than mid-grey.
+        invert: true, false, or `auto`: invert what is read in grey where its border is lighter than
+            mid-grey.
 
     Raises:
         UserError: the file is missing, too large, or no image.
@@ -49,7 +51,7 @@ def read_image(path: Path, shape: tuple[int, int, int], invert: bool | str) -> T
             f"{path} is no image that can be read ({reason(error)}); images=[...] takes PNG or JPEG"
         ) from error
     border = _border(picture)
-    if invert is True or (invert == "auto" and border > 127.5):
+    if invert is True or (invert == "auto" and picture.mode == "L" and border > 127.5):
         picture, border = ImageOps.invert(picture), 255 - border
     colour: Any = round(border) if picture.mode == "L" else (round(border),) * 3
     picture = ImageOps.pad(

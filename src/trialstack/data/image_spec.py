@@ -4,50 +4,57 @@ from then on.
 Shapes: n images, [n, channels, height, width].
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+UNIT = (0.0, 1.0)
+"""Mean and deviation that leave a channel in 0..1."""
+
 
 @dataclass(frozen=True)
 class ImageSpec:
     """A dataset's images and classes.
 
-    `mean` and `deviation` are of pixel values scaled to 0..1.
+    `mean` and `deviation` are of each channel's pixel values, scaled to 0..1.
     """
 
     dataset: str
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
-    mean: float
-    deviation: float
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
 
     def normalize(self, images_uint8: Tensor) -> Tensor:
         """Return uint8 images [n, channels, height, width] as normalized float32 of the same
         shape.
         """
         images = images_uint8.to(torch.float32).div_(255)
-        return (
-            images
-            if (self.mean, self.deviation) == (0, 1)
-            else images.sub_(self.mean).div_(self.deviation)
-        )
+        if set(zip(self.mean, self.deviation, strict=True)) == {UNIT}:
+            return images
+        return images.sub_(_by_channel(self.mean, images)).div_(_by_channel(self.deviation, images))
 
     def to_unit(self, images: Tensor) -> Tensor:
         """Return normalized images as values in 0..1, for display."""
-        return images * self.deviation + self.mean
+        return images * _by_channel(self.deviation, images) + _by_channel(self.mean, images)
 
     def primitives(self) -> dict[str, Any]:
-        return {**asdict(self), "class_names": list(self.class_names), "shape": list(self.shape)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_primitives(cls, values: dict[str, Any]) -> "ImageSpec":
-        return cls(
-            **{
-                **values,
-                "class_names": tuple(values["class_names"]),
-                "shape": tuple(values["shape"]),
-            }
-        )
+        parts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**parts)
+
+
+def _by_channel(values: Sequence[float], images: Tensor) -> Tensor:
+    return images.new_tensor(values)[:, None, None]
