@@ -1,4 +1,4 @@
-"""Measure a run's best checkpoint on its test set: `python evaluate.py run=FOLDER`."""
+"""Measure a run's best checkpoint on its test set, or with `split=val` on its validation set."""
 
 import json
 import sys
@@ -25,12 +25,12 @@ def main(config: DictConfig) -> None:
 
     device = pick_device(config.accelerator)
     classifier = restore.best_classifier(folder)
-    evaluation = evaluate(
-        classifier, restore.load_data(folder, config.data.root).test_samples.to(device)
-    )
+    data = restore.load_data(folder, config.data.root)
+    samples = data.test_samples if config.split == "test" else data.val_samples
+    evaluation = evaluate(classifier, samples.to(device))
     names = classifier.spec.class_names
     print(tables.evaluation_tables(evaluation, names))
-    values, picture = folder / layout.EVALUATION, folder / layout.EVALUATION_PICTURE
+    values, picture = (folder / file for file in layout.EVALUATIONS[config.split])
     try:
         with replaced(values) as file:
             file.write_text(

@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from trialstack.cli.command import exit_codes, run
 from trialstack.cli.folder_arguments import requested_run
 from trialstack.cli.request import as_list, check_request
-from trialstack.core.errors import UserError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -19,25 +18,23 @@ def main(config: DictConfig) -> None:
     import torch
 
     from trialstack.data.image_files import read_image
-    from trialstack.run import prediction, restore, tables
+    from trialstack.run import prediction, restore
     from trialstack.run.devices import pick_device
 
     device = pick_device(config.accelerator)
     classifier = restore.best_classifier(folder)
-    files, numbers = as_list(config.images), as_list(config.index)
+    files, labels = as_list(config.images), None
     if files:
         names = files
         pixels = [read_image(Path(file), classifier.spec.shape, config.invert) for file in files]
         images = classifier.spec.normalize(torch.stack(pixels))
     else:
+        samples = restore.load_data(folder, config.data.root).test_samples
+        numbers = prediction.sample_numbers(as_list(config.index), len(samples.labels))
         names = [str(number) for number in numbers]
-        samples = restore.load_data(folder, config.data.root).test_samples.images
-        if max(numbers) >= len(samples):
-            raise UserError(f"index < {len(samples)} must hold (the test set), got {max(numbers)}")
-        images = samples[numbers]
-    predictions = prediction.predict(classifier, names, images.to(device))
-    rows = [[p.image, str(p.label), p.class_name, f"{p.probability:.4f}"] for p in predictions]
-    print(tables.table(["Image", "Label", "Class", "Probability"], rows))
+        images, labels = samples.images[numbers], samples.labels[numbers].tolist()
+    predictions = prediction.predict(classifier, names, images.to(device), labels)
+    print(prediction.predictions_table(predictions))
     print(f"\n{prediction.summary_line(predictions)}")
     if config.output:
         prediction.write(predictions, Path(config.output))

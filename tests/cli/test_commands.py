@@ -206,6 +206,28 @@ def test_predict_ends_with_labels_and_class_names(run: Path, command: Command) -
     assert command("predict.py", f"run={run}", "index=[0]", "output=labels.json").code == 0
     [row] = json.loads(Path("labels.json").read_text())
     assert str(row["label"]) == rows[0]["label"]
+    assert [float(rows[0][f"probability/{digit}"]) for digit in "0123456789"] == pytest.approx(
+        list(row["probabilities"].values()), rel=1e-4
+    )  # float32, of one image and of three
+    assert row["probabilities"][row["class_name"]] == row["probability"]
+    assert sum(row["probabilities"].values()) == pytest.approx(1)
+
+
+def test_predict_classifies_the_whole_test_set(run: Path, command: Command) -> None:
+    ended = command("predict.py", f"run={run}", "index=all", "output=all.csv")
+    assert ended.code == 0, ended.err
+    rows = list(csv.DictReader(Path("all.csv").read_text().splitlines()))
+    assert [int(row["image"]) for row in rows] == list(range(297))
+    right = sum(row["label"] == row["true_label"] for row in rows)
+    tested = json.loads((run / "result.json").read_text())["metrics"]
+    assert right / 297 == pytest.approx(tested["test/acc"])
+    assert len(ended.out.splitlines()) < 20
+    assert "297 images" in ended.out
+    one = command("predict.py", f"run={run}", "index=0").out
+    columns = ("image", "label", "class_name", "probability", "true_label", "true_class")
+    cells = [rows[0][name] for name in columns]
+    cells[3] = f"{float(cells[3]):.4f}"
+    assert cells in [line.split() for line in one.splitlines()]
 
 
 def test_predict_works_on_images_elsewhere_without_the_data(

@@ -628,7 +628,7 @@ def test_a_schedule_that_was_laid_out_cannot_be_lengthened(command: Command) -> 
     ("overrides", "message"),
     [
         (["index=[297]"], "index < 297 must hold (the test set), got 297"),
-        (["index=[-1]"], "index must be a list of sample numbers from 0, got [-1]"),
+        (["index=[-1]"], "index must be a list of sample numbers from 0, or all, got [-1]"),
         (["index=1.5"], "got 1.5; try index=[0,1,2]"),
         ([], "either index=[0,1,2] or images=[a.png,...] is needed, got neither"),
         (["index=[0]", "images=[a.png]"], "got both"),

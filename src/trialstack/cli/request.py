@@ -14,9 +14,10 @@ from trialstack.core.unread import check_read
 REQUEST_RULES: dict[str, Rule] = {
     "data.root": or_null(ROOT),
     "accelerator": one_of("auto", "cpu", "gpu"),
+    "split": one_of("test", "val"),
     "index": Rule(
-        "a list of sample numbers from 0",
-        lambda x: all(type(i) is int and i >= 0 for i in as_list(x)),
+        "a list of sample numbers from 0, or all",
+        lambda x: x == "all" or all(type(i) is int and i >= 0 for i in as_list(x)),
         "[0,1,2]",
     ),
     "images": Rule(

@@ -15,8 +15,10 @@ LOG = Path("train.log")
 LOG_BEFORE = Path("train.log.1")
 HYPERPARAMETERS = Path("hparams.yaml")
 CURVES = Path("history.png")
-EVALUATION = Path("evaluation.json")
-EVALUATION_PICTURE = Path("evaluation.png")
+EVALUATIONS = {
+    "test": (Path("evaluation.json"), Path("evaluation.png")),
+    "val": (Path("evaluation-val.json"), Path("evaluation-val.png")),
+}
 LOCK = Path(".lock")
 PROBE = Path(".probe")
 WORKERS = Path(".workers")

@@ -74,8 +74,9 @@ class Run:
 
     def forget_evaluation(self) -> None:
         """Remove what `evaluate.py` has written: when the run trains on, it is of other weights."""
-        for file in (layout.EVALUATION, layout.EVALUATION_PICTURE):
-            (self.folder / file).unlink(missing_ok=True)
+        for files in layout.EVALUATIONS.values():
+            for file in files:
+                (self.folder / file).unlink(missing_ok=True)
 
     def best_classifier(self) -> Classifier | None:
         """Return the classifier with the best weights that there are; None if no epoch was

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from trialstack.core.objective import rounded
 from trialstack.engine.eager import Classifier
@@ -15,6 +16,9 @@ from trialstack.run.evaluation import Evaluation
 from trialstack.run.metrics_csv import EpochRow, metrics
 
 WIDTH = 100
+
+MATRIX = 12
+"""Classes whose confusion matrix fits into that."""
 
 
 def table(
@@ -93,7 +97,9 @@ def results_table(
 
 
 def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str:
-    """Return precision and recall per class, and the confusion matrix."""
+    """Return precision and recall per class, and the confusion matrix, or of many classes what is
+    confused most.
+    """
     support = evaluation.confusion.sum(1)
     numbers = zip(class_names, evaluation.precision, evaluation.recall, support, strict=True)
     rows = [[name, f"{p:.4f}", f"{r:.4f}", str(int(n))] for name, p, r, n in numbers]
@@ -103,9 +109,25 @@ def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str
         + f"{len(evaluation.labels):,} samples"
     )
     classes = table(["Class", "Precision", "Recall", "Samples"], rows, footer=overall)
-    matrix = [
+    confusions = _confusion_matrix if len(class_names) <= MATRIX else _confused_most
+    return f"{classes}\n\n{confusions(evaluation.confusion, class_names)}"
+
+
+def _confusion_matrix(confusion: Tensor, class_names: Sequence[str]) -> str:
+    rows = [
         [f"{label} {name}", *(str(int(count)) if count else "." for count in counts)]
-        for label, (name, counts) in enumerate(zip(class_names, evaluation.confusion, strict=True))
+        for label, (name, counts) in enumerate(zip(class_names, confusion, strict=True))
     ]
     labels = [str(label) for label in range(len(class_names))]
-    return f"{classes}\n\n{table(['True / predicted', *labels], matrix, 'Confusion matrix')}"
+    return table(["True / predicted", *labels], rows, "Confusion matrix")
+
+
+def _confused_most(confusion: Tensor, class_names: Sequence[str], most: int = 10) -> str:
+    wrong = confusion.clone().fill_diagonal_(0)
+    counts, places = wrong.flatten().sort(descending=True, stable=True)
+    rows = [
+        [class_names[place // len(class_names)], class_names[place % len(class_names)], str(count)]
+        for count, place in zip(counts[:most].tolist(), places.tolist(), strict=False)
+        if count
+    ]
+    return table(["True", "Predicted", "Samples"], rows, "Most frequent confusions")
