@@ -1,6 +1,7 @@
 """`hydra/sweeper=grid`: all combinations of lists, and lists that vary together."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from trialstack.core import layout
 from trialstack.core.errors import TrialsFailed, UserError
 from trialstack.core.hydra_internals import JobReturn, outcome
+from trialstack.sweep.missing_key import explained
 
 
 @dataclass
@@ -66,7 +69,8 @@ class GridSweeper(Sweeper):
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
-        batches = batched(grid(parser.parse_overrides([*params, *arguments])), self.max_batch_size)
+        jobs = grid(parser.parse_overrides([*params, *arguments]))
+        batches = batched(jobs, self.max_batch_size)
         accepts = getattr(self.launcher, "accepts", False)
         if len(batches) > 1 or not accepts:
             for batch in batches:
@@ -77,9 +81,13 @@ class GridSweeper(Sweeper):
             OmegaConf.save(self.config, folder / layout.MULTIRUN)
         returned: list[list[JobReturn]] = []
         for batch in batches:
-            returned.append(
-                list(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned))))
-            )
+            try:
+                launched = self.launcher.launch(batch, initial_job_idx=sum(map(len, returned)))
+            except HydraException as error:
+                loader = self.hydra_context.config_loader
+                compose = partial(loader.load_sweep_config, self.config)
+                raise explained(error, jobs, compose) from error.__cause__
+            returned.append(list(launched))
         failed = sum(isinstance(outcome(job), TrialsFailed) for job in chain(*returned))
         if failed:  # for reasons that have been reported
             raise TrialsFailed(f"{failed} of {sum(map(len, returned))} trials failed")

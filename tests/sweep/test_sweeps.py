@@ -635,3 +635,42 @@ def test_commands_that_read_sweeps_say_what_is_missing(command: Command) -> None
     ended = command("train.py", *SWEEP, "seed=1,2")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "sweep.json is no JSON" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "having", "lacking"),
+    [
+        (
+            ("optimizer=sgd,adam", "optimizer.momentum=0.5,0.9"),
+            "optimizer=sgd optimizer.momentum=0.5,0.9",
+            "optimizer=adam",
+        ),
+        (
+            ("++optimizer.momentum=0.9", "model=mlp300,mlp128"),
+            "model=mlp300 ++optimizer.momentum=0.9",
+            "model=mlp128",
+        ),
+    ],
+)
+def test_a_key_of_one_option_only_is_one_line_with_the_two_commands(
+    overrides: tuple[str, ...], having: str, lacking: str, command: Command
+) -> None:
+    ended = command("train.py", *SWEEP, *overrides)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert ended.err.endswith(f"with `{having} sweep=s`, and with `{lacking} sweep=s`\n")
+    assert not FOLDER.exists()
+
+
+def test_two_commands_of_other_optimizers_make_one_sweep(command: Command) -> None:
+    for words in (["optimizer=sgd", "optimizer.momentum=0.5,0.9"], ["optimizer=adam"]):
+        assert command("train.py", *SWEEP, *words).code == 0
+    rows = sorted(leaderboard(), key=lambda row: row["optimizer.momentum"])
+    assert [row["optimizer.momentum"] for row in rows] == ["0.5", "0.9", "null"]
+    assert [row["trials"] for row in rows] == ["0", "1", "2"]
+    assert {row["status"] for row in rows} == {"completed"}
+
+
+def test_a_key_that_no_option_has_is_hydras_to_explain(command: Command) -> None:
+    ended = command("train.py", *SWEEP, "optimizer=sgd,adam", "optimizer.momentun=0.9")
+    assert ended.code == 1
+    assert "Did you mean 'optimizer.momentum'?" in ended.err

@@ -16,6 +16,19 @@ _REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*)\s*(?=[.}\[])")
 """The first part of a key in an interpolation; a resolver's name is followed by a colon."""
 
 
+class NotRead(UserError):
+    """Nothing reads a key.
+
+    Args:
+        message: says what to do.
+        key: with its group.
+    """
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 def check_read(
     keys: Mapping[str, Any], read: Collection[str], prefix: str = "", who: str = "nothing reads"
 ) -> None:
@@ -29,7 +42,7 @@ def check_read(
         who: the beginning of the message.
 
     Raises:
-        UserError: one is not.
+        NotRead: one is not.
     """
     for key, value in keys.items():
         if key not in read:
@@ -43,7 +56,10 @@ def check_read(
                 if nearest is None
                 else f", or use {prefix}{nearest}, the nearest key that is read"
             )
-            raise UserError(f"{who} {prefix}{path}, got {quoted(inner)}; leave it out{instead}")
+            raise NotRead(
+                f"{who} {prefix}{path}, got {quoted(inner)}; leave it out{instead}",
+                f"{prefix}{path}",
+            )
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
