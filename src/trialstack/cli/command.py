@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -24,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 import trialstack.core.clock
 import trialstack.core.load  # noqa: F401  # both count from here
 from trialstack.cli.output import never_fail
+from trialstack.core.configs import CONF
 from trialstack.core.errors import Interrupted, TrialsFailed, UserError, cannot_write
 from trialstack.core.hydra_internals import overrides_last
 from trialstack.core.interruption import Interruption
@@ -34,9 +36,25 @@ AT_END = ExitStack()
 _FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
 
 
+def command(
+    name: str, rewrite: Callable[[list[str]], list[str]] = list
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Decorate a Hydra task: make a command of it, whose config is `NAME.yaml`.
+
+    Args:
+        name: of the config.
+        rewrite: as `run` has it.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        with_config = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
+        return functools.partial(run, with_config(exit_codes(task)), rewrite)
+
+    return decorate
+
+
 def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Decorate a Hydra task, below `hydra.main`: turn what it raises into one line and an exit
-    code.
+    """Decorate a Hydra task: turn what it raises into one line and an exit code.
 
     In a sweep the exception goes on to Hydra, which finishes the other jobs first.
     """
@@ -63,7 +81,7 @@ def exit_codes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
 def trains_jobs_with(
     train_all: Callable[..., Any],
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[DictConfig], Any]]:
-    """Decorate a Hydra task, below `hydra.main`: `hydra/launcher=stacked` calls `train_all` with
+    """Decorate a Hydra task, below `command`: `hydra/launcher=stacked` calls `train_all` with
     all jobs at once.
     """
 
