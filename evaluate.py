@@ -3,4 +3,4 @@
 from trialstack.cli.evaluate import main
 
 if __name__ == "__main__":
-    main()
+    main()  # an @hydra.main, by which Hydra knows scripts whose arguments it completes

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from trialstack.core.called import called
 from trialstack.core.objective import direction
 
 __version__ = "0.1.0"
@@ -20,5 +21,6 @@ def _register(name: str, resolver: Callable[..., Any]) -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
+_register("called", called)
 _register("direction", direction)
 _register("either", lambda value, default: default if value is None else value)

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout
+from trialstack.core.called import called
 from trialstack.core.errors import UserError
 from trialstack.core.parse import check_options
 from trialstack.run.folder import LISTED, read_config, refuse_links
@@ -64,7 +65,7 @@ def requested_run(config: DictConfig, key: str = "run") -> Path:
         UserError: it is not set, or is no run folder.
     """
     if OmegaConf.is_missing(config, key):
-        raise UserError(f"{key}=FOLDER is needed, a folder that `python train.py` made; {LISTED}")
+        raise UserError(f"{key}=FOLDER is needed, a folder that `{called('train')}` made; {LISTED}")
     folder = Path(str(config[key]))
     read_config(folder)
     return folder
@@ -78,7 +79,7 @@ def requested_sweep(config: DictConfig) -> Path:
     """
     if OmegaConf.is_missing(config, "sweep"):
         raise UserError(
-            "sweep=NAME is needed, of `python train.py -m sweep=NAME`; `ls -t outputs/sweeps` "
+            f"sweep=NAME is needed, of `{called('train')} -m sweep=NAME`; `ls -t outputs/sweeps` "
             "lists them"
         )
     name = str(config.sweep)

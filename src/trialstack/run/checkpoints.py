@@ -14,6 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
+from trialstack.core.called import called
 from trialstack.core.errors import UserError
 from trialstack.core.objective import improves
 from trialstack.core.untrusted import opened
@@ -100,7 +101,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     expected = {"spec", "model", "optimizer", "schedule", "loss", "metrics", "seed"}
     if not isinstance(checkpoint, dict) or set(checkpoint.get("hyper_parameters", ())) != expected:
         raise UserError(
-            f"{path} was not written by trialstack; name a folder that `python train.py` made"
+            f"{path} was not written by trialstack; name a folder that `{called('train')}` made"
         )
     return checkpoint
 
@@ -123,7 +124,7 @@ def load(path: Path, mmap: bool = False) -> Any:
             folder = path.parent.parent
             raise UserError(
                 f"{path} does not exist yet: the trial trains in a stack, or was stopped there; "
-                f"the same sweep, or `python train.py resume={folder}`, goes on"
+                f"the same sweep, or `{called('train')} resume={folder}`, goes on"
             ) from None
         raise UserError(
             f"{path} does not exist; the run ended before its first epoch: train it anew"

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout, untrusted
 from trialstack.core.atomic_files import is_part, naming_the_folder, replaced
+from trialstack.core.called import called
 from trialstack.core.errors import CannotWrite, Interrupted, UserError
 from trialstack.run.result import Result
 
@@ -138,8 +139,8 @@ def read_config(folder: Path) -> DictConfig:
         raise UserError(f"{file} {problem}; restore it from a copy of the run") from problem
     if not isinstance(config, DictConfig) or not all(_is_group(config, group) for group in _GROUPS):
         raise UserError(
-            f"{file} is not the config of a run of trialstack; name a folder that `python "
-            "train.py` made"
+            f"{file} is not the config of a run of trialstack; name a folder that "
+            f"`{called('train')}` made"
         )
     return config
 
@@ -218,4 +219,4 @@ def resumable(folder: Path, is_new: bool) -> Iterator[None]:
 
 
 def resume_command(folder: Path) -> str:
-    return f"python train.py resume={shlex.quote(os.path.relpath(folder))}"
+    return f"{called('train')} resume={shlex.quote(os.path.relpath(folder))}"

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressB
 from lightning.pytorch.loggers import Logger
 
 from trialstack.core.build import build_all, check_all
+from trialstack.core.called import called
 from trialstack.core.errors import UserError
 from trialstack.core.groups import (
     Component,
@@ -196,7 +197,7 @@ def _check_no_finder(made: Sequence[Callback]) -> None:
             if isinstance(callback, finder):
                 raise UserError(
                     f"callbacks must leave a trial's config as it is, got {finder.__name__}; try a "
-                    f"sweep in its place: python train.py -m {sweep}"
+                    f"sweep in its place: {called('train')} -m {sweep}"
                 )
 
 

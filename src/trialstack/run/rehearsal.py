@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from trialstack.core.build import build, cannot_be_made, named_class
+from trialstack.core.configs import options
 from trialstack.core.errors import UserError
 from trialstack.core.groups import (
     Component,
@@ -99,7 +100,9 @@ def _make_trainer(config: TrainerConfig, own: Mapping[str, Any]) -> None:
         with warnings.catch_warnings(action="ignore"):  # they come when it is made to train
             Trainer(**{**arguments, **_UNSEEN, **own})
     except Exception as error:
-        raise UserError(f"trainer: {_said(error)}; see conf/trainer/ for what works") from error
+        raise UserError(
+            f"trainer: {_said(error)}; see {options('trainer')} for what works"
+        ) from error
 
 
 _UNSEEN = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, Timer
 from lightning.pytorch.callbacks.timer import Interval
 
+from trialstack.core.configs import options
 from trialstack.core.errors import UserError
 from trialstack.core.groups import TrainerConfig
 from trialstack.run.checkpoints import WholeFiles
@@ -42,7 +43,7 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
-            f"trainer: {str(error).splitlines()[0]}; see conf/trainer/ for what works"
+            f"trainer: {str(error).splitlines()[0]}; see {options('trainer')} for what works"
         ) from error
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
+from trialstack.core.called import called
 from trialstack.core.objective import rounded
 from trialstack.core.schema import GROUPS
 from trialstack.core.yaml_dump import to_yaml
@@ -15,7 +16,7 @@ from trialstack.sweep.leaderboard import Entry, Leaderboard
 def best_command(leaderboard: Leaderboard) -> str:
     """Return the command that trains the experiment of `write_best`."""
     folder = os.path.relpath(leaderboard.folder)
-    return shlex.join(["python", "train.py", "-cd", folder, "experiment=best"])
+    return f"{called('train')} -cd {shlex.quote(folder)} experiment=best"
 
 
 def write_best(leaderboard: Leaderboard) -> None:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats.qmc import Sobol
 
 from trialstack.core import layout
+from trialstack.core.configs import options
 from trialstack.core.errors import UserError
 from trialstack.core.random_streams import stream
 from trialstack.sweep.search_space import Space
@@ -149,7 +150,7 @@ class Study:
             except Exception as error:
                 raise UserError(
                     f"hydra.sweeper.sampler: {' '.join(str(error).split())}; see "
-                    "conf/hydra/sweeper/sampler/"
+                    f"{options('hydra/sweeper/sampler')}"
                 ) from error
         if not isinstance(made, BaseSampler):
             raise UserError(f"hydra.sweeper.sampler must be a sampler of Optuna, got {kind}")

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout
 from trialstack.core.atomic_files import remove_parts, replaced
+from trialstack.core.called import called
 from trialstack.core.errors import (
     CannotWrite,
     Interrupted,
@@ -293,7 +294,7 @@ class Sweep:
         arguments = [*sys.argv[1:]]
         if not any(argument.startswith("sweep=") for argument in arguments):
             arguments.append(f"sweep={self.folder.name}")
-        return shlex.join(["python", os.path.relpath(sys.argv[0]), *arguments])
+        return f"{called('train', os.path.relpath(sys.argv[0]))} {shlex.join(arguments)}"
 
 
 def _shown(config: TrialConfig, key: str) -> str:
