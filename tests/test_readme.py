@@ -49,7 +49,7 @@ def test_every_command_runs(
 
 
 def _shortened(script: str, arguments: list[str]) -> list[str]:
-    """The same with the README's configs and, where it trains, fewer steps."""
+    """The same and, where it trains, with fewer steps."""
     if script != "train.py" or any(
         argument.startswith(("resume=", "-cd", "--")) for argument in arguments
     ):
@@ -59,7 +59,7 @@ def _shortened(script: str, arguments: list[str]) -> list[str]:
         limits.append("trainer.max_epochs=2")
     if "hydra/sweeper=optuna" in arguments:
         limits.append("hydra.sweeper.n_trials=8")
-    return [*arguments, *limits, "--config-dir", "conf"]
+    return [*arguments, *limits]
 
 
 def test_the_python_example_loads_a_checkpoint(command: Callable[..., Ended]) -> None:
@@ -79,7 +79,6 @@ def test_the_python_example_trains_a_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "conf").symlink_to(ROOT / "conf")
     [example] = [
         block for language, block in BLOCKS if language == "python" and "train(trials)" in block
     ]

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trialstack.core import layout, untrusted
 from trialstack.core.clock import STARTED
+from trialstack.core.configs import CONF
 from trialstack.core.errors import UserError
 from trialstack.core.identity import content, shown
 from trialstack.core.parse import check_folder, parse, resolved
@@ -59,23 +60,23 @@ class Trial:
     job: str | None = None
 
 
-def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = Path("conf")) -> Trial:
+def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = CONF) -> Trial:
     """Return the trial that `python train.py OVERRIDES` would train, to be written to a new
-    `folder`.
+    `folder`; options in the working folder's `conf/` come first.
 
     Args:
         overrides: as on the command line.
         folder: the run folder.
-        conf: the folder of the config groups.
+        conf: the folder of `train.yaml` and the config groups.
 
     Raises:
         UserError: a value breaks its rule, or `folder` holds a run already.
     """
     if not (conf / "train.yaml").is_file():
         raise UserError(
-            f"{conf / 'train.yaml'} does not exist: configs are looked for in the working folder; "
-            "run in a clone of trialstack, or pass compose_trial(..., conf=Path(FOLDER)), its "
-            "conf/"
+            f"{conf / 'train.yaml'} does not exist: compose_trial(..., conf=FOLDER) takes all "
+            "configs from there; leave it out, and conf/ in the working folder adds to those of "
+            "trialstack"
         )
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides])
