@@ -174,7 +174,8 @@ def searches_section(result: dict[str, Any]) -> str:
 
 def scaling_section(result: dict[str, Any]) -> str:
     """Return the section of sweeps on many workers, which are simulated."""
-    measured, alone = result["measured"], {}
+    measured = result["measured"]
+    alone: dict[int, float] = {}
     lines = [
         "## Sweeps of mlp300 on Fashion-MNIST on many workers: simulated",
         "",

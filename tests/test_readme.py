@@ -24,13 +24,16 @@ COMMANDS = [
 FILES = {
     block.splitlines()[0].removeprefix("# "): block
     for language, block in BLOCKS
-    if block.startswith(("# c", "# s"))
+    if block.startswith(("# au", "# c", "# s"))
 }
 
 
 def test_the_readme_has_commands_and_files() -> None:
     assert len(COMMANDS) > 15
-    assert set(FILES) == {"cnn.py", "conf/model/cnn.yaml", "stripes.py", "conf/data/stripes.yaml"}
+    assert set(FILES) == {
+        *("cnn.py", "conf/model/cnn.yaml", "stripes.py", "conf/data/stripes.yaml"),
+        *("autoencoder.py", "conf/model/autoencoder.yaml"),
+    }
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")

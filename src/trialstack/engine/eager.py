@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,8 +26,14 @@ from trialstack.data.datamodule import ImageDataModule
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
 from trialstack.engine.metrics import Metrics, Output
+from trialstack.engine.networks import build_network
 from trialstack.engine.protocol import Outcome
 from trialstack.engine.shortest import shortest
+
+MADE_OF = "classifier"
+"""Where the checkpoint of a LightningModule of the user's own has the arguments of the Classifier
+that held it.
+"""
 
 
 class Classifier(LightningModule):
@@ -38,7 +44,8 @@ class Classifier(LightningModule):
 
     Args:
         spec: an `ImageSpec`'s primitives: the images and classes it is made for.
-        model: `_target_` (an nn.Module) and its arguments.
+        model: `_target_` (an nn.Module) and its arguments. A LightningModule trains itself, and
+            may give something else than logits.
         optimizer: `_target_` (a torch.optim.Optimizer) and its arguments.
         schedule: a `schedule` group.
         loss: `_target_` (an nn.Module of logits [B, C] and labels [B]) and its arguments.
@@ -65,21 +72,23 @@ class Classifier(LightningModule):
         self.model_group, self.optimizer_group = model, optimizer
         self.schedule = parse_schedule(schedule)
         self.spec = ImageSpec.from_primitives(spec)
-        num_classes = len(self.spec.class_names)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network: nn.Module = build(
-                "model", model, nn.Module, image_shape=self.spec.shape, num_classes=num_classes
-            )
+            self.network = build_network(model, self.spec)
         self.criterion: nn.Module = build("loss", loss, nn.Module)
-        self.metrics = Metrics(metrics, num_classes)
+        self.metrics = Metrics(metrics, len(self.spec.class_names))
         self.outputs: list[Output] = []
-        self.example_input_array = torch.zeros(1, *self.spec.shape)
+        self.example_input_array = torch.zeros(1, *self.spec.shape) if self.own is None else None
         self.epochs: int | None = None
         self._lr: float | None = None
         self.trial_metrics: list[dict[str, float]] = [{}]
         self.diverged: dict[int, int] = {}
         self.ended: set[int] = set()
+
+    @property
+    def own(self) -> LightningModule | None:
+        """The network, if it trains itself."""
+        return self.network if isinstance(self.network, LightningModule) else None
 
     def setup(self, stage: str) -> None:
         """Make the metrics: a classifier in a stack needs none."""
@@ -118,10 +127,9 @@ class Classifier(LightningModule):
                 f"model: {target} does not take images {list(images.shape)}: {reason}"
             ) from error
         self.train()
-        if logits.shape != (2, classes):
-            raise UserError(
-                f"model: {target} must give logits {[2, classes]}, got {list(logits.shape)}"
-            )
+        if getattr(logits, "shape", None) != (2, classes):
+            got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(f"model: {target} must give logits {[2, classes]}, got {got}")
         self._check_loss(logits)
         self.metrics.check(classes)
 
@@ -214,10 +222,16 @@ class Classifier(LightningModule):
         self.log_dict(values, prog_bar=True, logger=logger)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return self.configured_for(self.trainer)
+
+    def configured_for(self, trainer: Trainer) -> OptimizerLRSchedulerConfig:
+        """Return the optimizer of the network, with its schedule, for a Trainer of this module or
+        of the network alone.
+        """
         optimizer: Optimizer = build(
             "optimizer", self.optimizer_group, Optimizer, self.parameters()
         )
-        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
+        steps, epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs
         assert epochs is not None
         base, all_steps = float(optimizer.param_groups[0]["lr"]), steps
         if self.epochs is not None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from lightning.pytorch import LightningModule, Trainer
+
 
 class Outcome(NamedTuple):
     """How the training of a trial came out.
@@ -43,3 +45,13 @@ class TrainsTrials(Protocol):
     def samples_in(self, batch: Any) -> int:
         """Return the number of samples that each trial trains on in a `training_step`."""
         ...
+
+
+def trains_trials(trainer: Trainer, module: LightningModule) -> TrainsTrials:
+    """Return what says how trials come on: the module, or the callback that watches a module that
+    knows nothing of them.
+    """
+    if isinstance(module, TrainsTrials):
+        return module
+    callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(callback for callback in callbacks if isinstance(callback, TrainsTrials))

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from trialstack.engine.protocol import TrainsTrials
+from trialstack.engine.protocol import trains_trials
 from trialstack.run.checkpoints import copy
 from trialstack.run.early_end import early_end
 from trialstack.run.state import State
@@ -29,8 +29,8 @@ class BestAndLast(Checkpoint):
         self.timing = timing
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainsTrials)
-        improved = self.best.improves(pl_module.trial_metrics[0], trainer.current_epoch + 1)
+        [measured] = trains_trials(trainer, pl_module).trial_metrics
+        improved = self.best.improves(measured, trainer.current_epoch + 1)
         self.state.ended = early_end(trainer)
         with self.timing.measure("checkpoints"):
             # The best one first: a run that is killed before the last one is written makes this

@@ -18,6 +18,7 @@ from trialstack.core.called import called
 from trialstack.core.errors import UserError
 from trialstack.core.objective import improves
 from trialstack.core.untrusted import opened
+from trialstack.engine.eager import MADE_OF
 from trialstack.engine.memory import is_out_of_memory
 
 
@@ -92,18 +93,28 @@ def copy(path: Path, other: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a Classifier's checkpoint, its tensors on the CPU, without running code from the file.
+    """Return the checkpoint of a Classifier, or of a network that trains itself, its tensors on the
+    CPU, without running code from the file.
 
     Raises:
         UserError: there is none, it is damaged, or something else wrote it.
     """
     checkpoint = load(path)
-    expected = {"spec", "model", "optimizer", "schedule", "loss", "metrics", "seed"}
-    if not isinstance(checkpoint, dict) or set(checkpoint.get("hyper_parameters", ())) != expected:
+    if not isinstance(checkpoint, dict) or set(arguments(checkpoint)) != _ARGUMENTS:
         raise UserError(
             f"{path} was not written by trialstack; name a folder that `{called('train')}` made"
         )
     return checkpoint
+
+
+_ARGUMENTS = {"spec", "model", "optimizer", "schedule", "loss", "metrics", "seed"}
+"""Of a Classifier."""
+
+
+def arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a checkpoint's Classifier; none if it has none."""
+    found = checkpoint.get(MADE_OF, checkpoint.get("hyper_parameters"))
+    return found if isinstance(found, dict) else {}
 
 
 def load(path: Path, mmap: bool = False) -> Any:

@@ -3,7 +3,7 @@
 Shapes: n samples, C classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class Evaluation:
     confusion: Tensor
     probabilities: Tensor
     labels: Tensor
-    measured: dict[str, float]
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -34,14 +34,14 @@ from trialstack.core.sizes import check_limits
 from trialstack.data.cache import Datasets
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.eager import Classifier, hyperparameters
-from trialstack.engine.protocol import Outcome
-from trialstack.engine.stacked import StackedClassifier
+from trialstack.engine.networks import has_own
+from trialstack.engine.protocol import Outcome, TrainsTrials
 from trialstack.engine.threads import FreeThreads
 from trialstack.engine.waiting import Cores
 from trialstack.run import tables
 from trialstack.run.best_and_last import BestAndLast
 from trialstack.run.devices import check_devices, device_name, set_tf32
-from trialstack.run.evaluation import evaluate
+from trialstack.run.evaluation import Evaluation, evaluate
 from trialstack.run.folder import resume_command
 from trialstack.run.grouping import divided
 from trialstack.run.quiet import is_main_process
@@ -109,15 +109,16 @@ class Fit(ABC):
         """Return how many runs can train together."""
 
     @abstractmethod
-    def module(
-        self, classifiers: Sequence[Classifier], data: ImageDataModule
-    ) -> Classifier | StackedClassifier:
+    def module(self, classifiers: Sequence[Classifier], data: ImageDataModule) -> LightningModule:
         """Return what is trained."""
 
+    def trained(self, module: LightningModule) -> TrainsTrials:
+        """Return what says how the runs came out."""
+        assert isinstance(module, TrainsTrials)
+        return module
+
     @abstractmethod
-    def loaders(
-        self, module: Classifier | StackedClassifier, data: ImageDataModule
-    ) -> dict[str, Any]:
+    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
         """Return where Trainer.fit gets its batches from, as its arguments."""
 
     def checkpoint_callback(self) -> BestAndLast | StackCheckpoint:
@@ -132,6 +133,10 @@ class Fit(ABC):
             if not isinstance(callback, OF_A_TRIAL)
             and (has_bar or not isinstance(callback, ProgressBar))
         ]
+
+    def recorded_by(self, loggers: Sequence[Logger]) -> Sequence[Logger]:
+        """Return the loggers, of these, that get what is recorded of an epoch."""
+        return loggers
 
     def callbacks_of_trials(self) -> list[Callback]:
         """Return the callbacks that concern each run by itself."""
@@ -159,6 +164,15 @@ class Fit(ABC):
         """
         return self.runs[index].best_classifier()
 
+    def tested(
+        self, best: Classifier, data: ImageDataModule
+    ) -> tuple[Evaluation | None, dict[str, float]]:
+        """Return what a run's best classifier gives on the test set, and its metrics by their names
+        in `result.json`.
+        """
+        test = evaluate(best, data.test_samples)
+        return test, test.metrics
+
     def finish(self, ended: bool) -> None:  # noqa: B027
         """Write what is left to write after Trainer.fit, whether that has ended or was stopped."""
 
@@ -179,7 +193,8 @@ class Fit(ABC):
             if not classifiers:
                 return
             first = classifiers[0]
-            first.check_shapes()
+            if first.own is None:
+                first.check_shapes()
             self._record_what_trains(classifiers, data)
             if is_main_process():
                 self._show_what_trains(first)
@@ -191,7 +206,7 @@ class Fit(ABC):
                 del classifiers  # a stack has its own copy of their weights
                 with self.timing.measure("fit"):
                     self._fit(module, data)
-                outcomes = module.outcomes()
+                outcomes = self.trained(module).outcomes()
             for run, outcome in zip(self.runs, outcomes, strict=True):
                 self._record_end(run, outcome)
             if is_main_process():
@@ -242,6 +257,9 @@ class Fit(ABC):
         report = self.reports[self.runs[0]]
         report.show_config()
         log.info("%s\n", tables.model_summary(first))
+        if first.own is not None and has_own(first.model_group, "configure_optimizers"):
+            target = first.model_group["_target_"]
+            log.info("%s has its own optimizer: optimizer.* and schedule.* are not used\n", target)
         if self.alone:
             report.open_loggers(first)
         else:
@@ -299,12 +317,12 @@ class Fit(ABC):
             FreeThreads(self.cores),
             *per_epoch(self.callbacks(), self.config.trainer.max_time),
             *self.observers,
-            Recorder(self.states, loggers, self.timing),
+            Recorder(self.states, self.recorded_by(loggers), self.timing),
             *self.callbacks_of_trials(),
             self.checkpoint_callback(),
         ]
 
-    def _fit(self, module: Classifier | StackedClassifier, data: ImageDataModule) -> None:
+    def _fit(self, module: LightningModule, data: ImageDataModule) -> None:
         loggers = self.reports[self.runs[0]].loggers
         trainer = self.trainer(logger=loggers, callbacks=self._all_callbacks(loggers))
         data.trainer = trainer
@@ -380,10 +398,10 @@ class Fit(ABC):
                 run.state.history.write()
         report.show_end(run.result)
         best, test = self.best_classifier(index, first), None
+        tested: dict[str, float] = {}
         if best is not None and run.config.test and run.result.status != Status.STOPPED:
             with self.timing.measure("test"):
-                test = evaluate(best, data.test_samples)
-            run.record(metrics=test.metrics)
-        pictured = self.alone and run.trial.pictured
-        images = data.test_samples.images if pictured else None
-        report.conclude(run.result, test, best, images)
+                test, tested = self.tested(best, data)
+            run.record(metrics=tested)
+        images = data.test_samples.images if self.alone and run.trial.pictured else None
+        report.conclude(run.result, tested, test, best, images)

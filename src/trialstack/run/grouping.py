@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch import LightningModule, Trainer, callbacks
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -264,7 +264,10 @@ def _reasons(config: TrialConfig, callbacks: Sequence[Callback]) -> Iterator[str
 
 
 def _model_reasons(model: ModelConfig) -> Iterator[str]:
-    if _class(model) is not MLP:
+    cls = _class(model)
+    if cls is not None and issubclass(cls, LightningModule):
+        yield f"model._target_={model.target}, a LightningModule with training steps of its own"
+    elif cls is not MLP:
         yield f"model._target_={model.target}, only with trialstack.models.MLP"
 
 

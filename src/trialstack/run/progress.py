@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from trialstack.engine.protocol import TrainsTrials
+from trialstack.engine.protocol import TrainsTrials, trains_trials
 from trialstack.run.metrics_csv import metrics
 
 
@@ -29,8 +29,7 @@ class EpochBar(ProgressBar):
         self._enabled = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainsTrials)
-        self._module = pl_module
+        self._module = trains_trials(trainer, pl_module)
         self._bar = tqdm(
             total=self._module.minibatches,
             desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",

@@ -42,6 +42,7 @@ def quiet() -> None:
         # a trial's callbacks are loaded from its own checkpoint
         "Be aware that when using `ckpt_path`",
         "`training_step` returned `None`",
+        "You passed in a `val_dataloader` but have no `validation_step`",  # the data has one always
         "The `srun` command is available on your system but is not used",  # on purpose
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
-from trialstack.engine.protocol import TrainsTrials
+from trialstack.engine.protocol import trains_trials
 from trialstack.run.history import line
 from trialstack.run.state import State
 from trialstack.run.timing import Timing
@@ -45,14 +45,14 @@ class Recorder(Checkpoint):
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainsTrials)
+        trials = trains_trials(trainer, pl_module)
         seconds = round(time.perf_counter() - self._began, 4)
         with self.timing.measure("logging"):
             for index, history in enumerate(state.history for state in self.states):
-                if index not in pl_module.diverged and index not in pl_module.ended:
+                if index not in trials.diverged and index not in trials.ended:
                     metrics = {
                         name: value
-                        for name, value in pl_module.trial_metrics[index].items()
+                        for name, value in trials.trial_metrics[index].items()
                         if self._validated or not name.startswith("val/")
                     }
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}

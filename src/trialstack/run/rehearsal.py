@@ -39,6 +39,7 @@ from trialstack.core.unread import check_read
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.metrics import Metrics
+from trialstack.engine.networks import of_images, trains_itself
 from trialstack.engine.stacked_optimizers import OPTIMIZERS
 from trialstack.run.devices import check_devices
 from trialstack.run.grouping import CLASSES, plan
@@ -72,7 +73,9 @@ _RIGHT: set[str] = set()
 
 
 def _check_measured(config: TrialConfig) -> None:
-    """What is watched must be measured."""
+    """What is watched must be measured; what a LightningModule logs is known when it does."""
+    if trains_itself(config.model.values):
+        return
     measured = [*MEASURED, *(f"val/{name}" for name in config.metrics)]
     for key, watched in config.watched.items():
         one_of(*measured, *(["lr"] if key != "objective" else [])).check(key, watched)
@@ -127,7 +130,7 @@ def _check_optimizer(config: OptimizerConfig) -> None:
 
 def _check_model(config: ModelConfig) -> None:
     cls = named_class("model", config.values, nn.Module)
-    _check_arguments("model", cls, config, image_shape=(), num_classes=0)
+    _check_arguments("model", cls, config, **of_images(config.values))
 
 
 def _check_loss(config: LossConfig) -> None:

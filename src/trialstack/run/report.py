@@ -1,7 +1,7 @@
 """What a run shows: in its log, to its loggers, and in pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from lightning.pytorch.loggers import Logger
@@ -94,6 +94,7 @@ class Report:
     def conclude(
         self,
         result: Result,
+        tested: Mapping[str, float],
         test: Evaluation | None,
         best: Classifier | None,
         test_images: Tensor | None,
@@ -102,16 +103,16 @@ class Report:
 
         Args:
             result: of the run.
-            test: of the best epoch, None if it was not tested.
+            tested: metrics of the best epoch on the test set; none if it was not tested.
+            test: the classes in detail, None of what is no classifier.
             best: with the best weights, None if there are none.
             test_images: normalized, [n, channels, height, width], for pictures; None for none.
         """
         rows, best_epoch = self.state.history.rows, self.state.best.epoch
         step = int(rows[-1]["step"]) if rows else 0
         with self.timing.measure("logging"):
-            tested = {} if test is None else test.metrics
             tensorboard.conclude(self.loggers, step, tested, result.status == Status.COMPLETED)
-            if best is not None and test_images is not None:
+            if best is not None and best.own is None and test_images is not None:
                 tensorboard.add_pictures(self.loggers, best, test, test_images, step)
             if rows and test_images is not None:
                 figures.save(

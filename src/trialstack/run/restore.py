@@ -9,7 +9,7 @@ from trialstack.core.build import build
 from trialstack.core.errors import UserError
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.eager import Classifier
-from trialstack.run.checkpoints import read_checkpoint
+from trialstack.run.checkpoints import arguments, read_checkpoint
 from trialstack.run.folder import read_config
 
 
@@ -20,14 +20,16 @@ def load_classifier(checkpoint: Path) -> Classifier:
         UserError: the file is missing, damaged or not ours, or needs a model that is not there.
     """
     content = read_checkpoint(checkpoint)
-    classifier = Classifier(**content["hyper_parameters"])
+    classifier = Classifier(**arguments(content))
     try:
-        classifier.load_state_dict(content["state_dict"])
+        if classifier.own is not None:
+            classifier.own.on_load_checkpoint(content)
+        (classifier.own or classifier).load_state_dict(content["state_dict"])
     except RuntimeError as error:
         raise UserError(
             f"the weights in {checkpoint} do not fit "
-            f"{content['hyper_parameters']['model'].get('_target_')}: the model's code has "
-            "changed; restore it, or train anew"
+            f"{classifier.model_group.get('_target_')}: the model's code has changed; restore it, "
+            "or train anew"
         ) from error
     return classifier.eval()
 
@@ -36,9 +38,18 @@ def best_classifier(folder: Path) -> Classifier:
     """Return a run's classifier with its best weights.
 
     Raises:
-        UserError: as `load_classifier`.
+        UserError: as `load_classifier`, or the model trains itself and gives no logits.
     """
-    return load_classifier(folder / layout.BEST)
+    classifier = load_classifier(folder / layout.BEST)
+    if classifier.own is not None:
+        try:
+            classifier.check_shapes()
+        except UserError as error:
+            raise UserError(
+                f"{folder} has no classifier that could be asked for classes: {error}; load it in "
+                f"your own code, with {type(classifier.own).__name__}.load_from_checkpoint"
+            ) from error
+    return classifier.eval()
 
 
 def load_data(folder: Path, root: str | None) -> ImageDataModule:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from trialstack.core.sizes import epoch_steps
@@ -125,9 +125,7 @@ class StackedFit(Fit):
             ]
         return module
 
-    def loaders(
-        self, module: Classifier | StackedClassifier, data: ImageDataModule
-    ) -> dict[str, Any]:
+    def loaders(self, module: LightningModule, data: ImageDataModule) -> dict[str, Any]:
         assert isinstance(module, StackedClassifier)
         firsts, size = folds_of(module.orders), len(data.val_samples.labels)
         validation: Any = data.val_dataloader()

@@ -47,10 +47,9 @@ def log_setup(
         # known by its folder
         writer._get_file_writer().add_summary(hp.hparams_pb(hyperparameters, trial_id=""))
         writer.add_text("config", f"```yaml\n{config_yaml}\n```")
-        if classifier is None:
+        example = None if classifier is None else classifier.example_input_array
+        if classifier is None or example is None:
             continue
-        example = classifier.example_input_array
-        assert isinstance(example, torch.Tensor)
         try:
             with warnings.catch_warnings():
                 # torch.jit.trace is deprecated, and still how TensorBoard gets graphs

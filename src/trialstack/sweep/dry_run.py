@@ -4,6 +4,7 @@ memory.
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -214,10 +215,20 @@ def _eager(configs: Sequence[TrialConfig], data: ImageDataModule, index_1KB: Ten
     def steps() -> None:
         for index in index_1KB[0]:
             optimizer.zero_grad()
-            classifier.criterion(classifier(images[index]), labels[index]).backward()
+            _loss(classifier, images[index], labels[index]).backward()
             optimizer.step()
 
     return _timed(steps, index_1KB.device)
+
+
+def _loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    if classifier.own is None:
+        of_images: Tensor = classifier.criterion(classifier(images), labels)
+        return of_images
+    with warnings.catch_warnings(action="ignore"):  # that nothing is logged
+        given: Any = classifier.own.training_step((images, labels), 0)
+    loss: Tensor = given["loss"] if isinstance(given, Mapping) else given
+    return loss
 
 
 def _classifier(config: TrialConfig, data: ImageDataModule) -> Classifier:

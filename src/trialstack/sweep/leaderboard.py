@@ -6,8 +6,8 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -27,12 +27,6 @@ SHOWN = 20
 """Rows on the terminal."""
 
 
-def tested(objective: str) -> str:
-    """Return which metric of the test set is shown: the objective's, in a loss's place accuracy."""
-    metric = objective.rpartition("/")[2]
-    return "test/acc" if metric == "loss" else f"test/{metric}"
-
-
 @dataclass(frozen=True)
 class Entry:
     """A trial of a sweep, as far as it has come.
@@ -42,7 +36,7 @@ class Entry:
         trial: its config.
         status: as in `result.json`; without one `unfinished` if it has begun, else `waiting`.
         objective: of its best epoch so far.
-        test: the leaderboard's `tested` on the test set.
+        tested: metrics of the test set.
         seconds: its share of its stack's time.
         reason: why it is not completed, or ended early.
         epochs: that were trained.
@@ -53,7 +47,7 @@ class Entry:
     trial: Indexed
     status: str
     objective: float | None = None
-    test: float | None = None
+    tested: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     reason: str | None = None
     epochs: int | None = None
@@ -79,7 +73,7 @@ class Entry:
             trial,
             result.status,
             result.objective if own else result.metrics.get(objective),
-            result.metrics.get(tested(objective)),
+            {name: x for name, x in result.metrics.items() if name.startswith("test/")},
             share,
             result.reason,
             result.epochs,
@@ -127,9 +121,9 @@ class Row:
     def rung(self) -> int | None:
         return max((entry.rung for entry in self.entries if entry.rung), default=None)
 
-    @property
-    def test(self) -> float | None:
-        return _mean(entry.test for entry in self.entries)
+    def test(self, name: str) -> float | None:
+        """Return the mean of a metric of the test set."""
+        return _mean(entry.tested.get(name) for entry in self.entries)
 
     @property
     def seconds(self) -> float | None:
@@ -143,6 +137,7 @@ class Leaderboard:
         folder: of the sweep.
         objective: what it is sorted by.
         entries: in the order of their folders.
+        tested: metric of the test set that is shown: the objective's, in a loss's place accuracy.
         keys: that vary, without the seed.
         rows: best first, those without an objective last.
     """
@@ -154,6 +149,10 @@ class Leaderboard:
         self.entries = [
             Entry.read(folder, name, trial, index.objective) for name, trial in index.trials.items()
         ]
+        there = {name for entry in self.entries for name in entry.tested}
+        metric = index.objective.rpartition("/")[2]
+        has_accuracy = "test/acc" in there or not there
+        self.tested = "test/acc" if metric == "loss" and has_accuracy else f"test/{metric}"
         self.keys = varying(list(index.trials.values()))
         rows: dict[str, list[Entry]] = {}
         for entry in self.entries:
@@ -201,7 +200,7 @@ class Leaderboard:
 
     def _columns(self) -> list[tuple[str, Any]]:
         epochs = ["epochs"] if self.is_halved else []
-        right = [*self.keys, self.objective, "n", *epochs, tested(self.objective), "s/trial"]
+        right = [*self.keys, self.objective, "n", *epochs, self.tested, "s/trial"]
         return [
             ("", "right"),
             *((name, "right") for name in right),
@@ -221,7 +220,7 @@ class Leaderboard:
             _score(row),
             str(row.count),
             *([shown(row.epochs or 0)] if self.is_halved else []),
-            "" if row.test is None else rounded(row.test),
+            "" if (tested := row.test(self.tested)) is None else rounded(tested),
             "" if row.seconds is None else f"{row.seconds:.2f}",
             row.status + (f" (rung {row.rung})" if row.rung else ""),
             " ".join(entry.name for entry in row.entries[:5])
@@ -235,13 +234,12 @@ class Leaderboard:
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
-            test = tested(self.objective)
-            last = ["n", "epochs", "rung", test, "seconds", "status", "trials"]
+            last = ["n", "epochs", "rung", self.tested, "seconds", "status", "trials"]
             writer.writerow(["rank", *self.keys, self.objective, "ci95", *last])
             for rank, row in enumerate(self.rows, 1):
                 names = " ".join(entry.name for entry in row.entries)
                 scores = (row.mean, row.interval, row.count)
-                numbers = (*scores, row.epochs, row.rung, row.test, row.seconds)
+                numbers = (*scores, row.epochs, row.rung, row.test(self.tested), row.seconds)
                 writer.writerow(
                     [rank, *map(shown, row.values.values()), *numbers, row.status, names]
                 )

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trialstack.core.objective import improves
-from trialstack.engine.protocol import TrainsTrials
+from trialstack.engine.protocol import trains_trials
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ class SweepBar(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, TrainsTrials)
-        trials = len(pl_module.trial_metrics)
-        self._samples += trials * pl_module.samples_in(batch)
+        module = trains_trials(trainer, pl_module)
+        trials = len(module.trial_metrics)
+        self._samples += trials * module.samples_in(batch)
         part = (batch_idx + 1) / int(trainer.num_training_batches)
         epochs = trainer.current_epoch - self._first + part
         self._move(
@@ -90,8 +90,8 @@ class SweepBar(Callback):
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainsTrials)
-        self.measured([trial.get(self.objective, math.nan) for trial in pl_module.trial_metrics])
+        trials = trains_trials(trainer, pl_module).trial_metrics
+        self.measured([trial.get(self.objective, math.nan) for trial in trials])
         self._break_silence(f", epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def measured(self, scores: Sequence[float]) -> None:
