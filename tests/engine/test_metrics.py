@@ -11,9 +11,10 @@ from tests.conftest import composed
 from tests.engine.test_stacked import DOUBLE, stack_of
 from tests.run.test_runs import metrics
 from trialstack.core.errors import UserError
+from trialstack.data.datamodule import Digits
 from trialstack.engine.metrics import Metrics
 from trialstack.run.evaluation import evaluate
-from trialstack.run.restore import best_classifier, load_data
+from trialstack.run.restore import best_classifier
 from trialstack.run.result import Result
 from trialstack.run.train import train
 
@@ -52,6 +53,8 @@ def test_both_engines_measure_every_trial_and_choose_by_it(tmp_path: Path) -> No
     common = [override for override in DOUBLE if override != "test=false"]
     train([composed(tmp_path / "eager", *common, *OBJECTIVE, "engine=eager", "seed=2")])
     train(stack_of(tmp_path, [["seed=1"], ["seed=2"]], *common, *OBJECTIVE))
+    data = Digits(val_size=300)
+    data.setup()
     rows = {name: metrics(tmp_path / name) for name in ("eager", "1")}
     scores = {name: [float(row["val/f1"]) for row in of] for name, of in rows.items()}
     assert scores["1"] == pytest.approx(scores["eager"], rel=1e-6)
@@ -60,7 +63,7 @@ def test_both_engines_measure_every_trial_and_choose_by_it(tmp_path: Path) -> No
         assert result is not None
         assert result.objective == max(of_run)
         classifier = best_classifier(tmp_path / name)
-        samples = load_data(tmp_path / name, None).test_samples
+        samples = data.test_samples
         predicted = classifier(samples.images).argmax(1)
         expected = f1_score(samples.labels, predicted, average="macro")
         assert result.metrics["test/f1"] == pytest.approx(expected, rel=1e-6)

@@ -110,7 +110,7 @@ def stack_of(folder: Path, trials: Sequence[Sequence[str]], *common: str) -> lis
 
 
 def test_folds_train_together_as_each_does_alone(tmp_path: Path) -> None:
-    common = (*DOUBLE, CHUNKS, "data.folds=4")
+    common = (*DOUBLE, "data.folds=4")
     folds = [["data.fold=3"], ["data.fold=0", "seed=2"], ["data.fold=1"]]
     results = train(stack_of(tmp_path, folds, *common, "metrics=f1"))
     assert [result.stack_size for result in results] == [3] * 3
