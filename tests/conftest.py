@@ -9,11 +9,11 @@ os.environ["OMP_NUM_THREADS"] = (
 if "gpu" not in sys.argv:  # `-m gpu`: all other tests are of the CPU
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import gc
 import gzip
 import hashlib
 import runpy
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
 from tests.forked import Forked
-from tests.signals import handlers_restored, listen
+from tests.signals import handlers_restored
 from trialstack.core.parse import parse, resolved
 from trialstack.data.datamodule import MNIST, FashionMNIST
 from trialstack.run.trial import Trial
@@ -38,6 +39,11 @@ torch.zeros((), requires_grad=True).backward()
 
 Plugins.instance()  # loaded before a test puts Hydra's state back to where it began
 
+# slow, and the same for tests: YAML in Python, and waiting for the disk, which only a failure of
+# the power would show
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
+os.fsync = lambda descriptor: None
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -45,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-COMMANDS = {"command", "process", "fork", "trained_run", "equals_whole"}
+COMMANDS = {"command", "fork", "trained_run", "trained_sweep", "equals_whole"}
 """Fixtures that start commands."""
 
 
@@ -55,6 +61,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if COMMANDS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.commands)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported is no garbage: each stack ends with a search for some
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @dataclass
@@ -95,25 +110,6 @@ def command(
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start a script of the project in a process of its own, in an empty folder; signals reach it
-    in any case.
-    """
-
-    def start(script: str, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *python, str(ROOT / script), *arguments],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=listen,
-        )
-
-    return start
-
-
-@pytest.fixture
 def fork(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Forked]:
     """Start a script of the project in a fork of this process, in an empty folder."""
     return lambda script, *arguments: Forked(
@@ -128,24 +124,44 @@ def trained_run(
     """Return `run/`, as `python train.py OVERRIDES` leaves it; what was trained already is
     copied.
     """
+    return lambda *overrides: _trained(
+        Path("run"), (*overrides, "hydra.run.dir=run"), command, tmp_path_factory
+    )
 
-    def copy(*overrides: str) -> Path:
-        kept = tmp_path_factory.getbasetemp() / f"run {' '.join(overrides)}"
-        if not kept.exists():
-            ended = command("train.py", *overrides, "hydra.run.dir=run")
-            assert ended.code == 0, ended.err
-            shutil.copytree("run", kept)
-        return Path(shutil.copytree(kept, "run", dirs_exist_ok=True))
 
-    return copy
+@pytest.fixture
+def trained_sweep(
+    command: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Return `outputs/sweeps/s/`, as `python train.py ARGUMENTS` leaves it, which name the sweep
+    `s`; what was trained already is copied.
+    """
+    return lambda *arguments: _trained(
+        Path("outputs/sweeps/s"), arguments, command, tmp_path_factory
+    )
+
+
+def _trained(
+    folder: Path,
+    arguments: tuple[str, ...],
+    command: Callable[..., Ended],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    name = hashlib.sha256(repr(arguments).encode()).hexdigest()
+    kept = tmp_path_factory.getbasetemp() / name
+    if not kept.exists():
+        ended = command("train.py", *arguments)
+        assert ended.code == 0, ended.err
+        shutil.copytree(folder, kept)
+    return Path(shutil.copytree(kept, folder, dirs_exist_ok=True))
 
 
 def composed(folder: Path, *overrides: str) -> Trial:
-    """Compose a trial that writes to `folder`, without a progress bar or loggers."""
+    """Compose a trial that writes to `folder`, without a progress bar, loggers or pictures."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", ["callbacks=none", "logger=none", f"folder={folder}", *overrides])
     folder.mkdir(parents=True, exist_ok=True)
-    return Trial(parse(resolved(config)), folder)
+    return Trial(parse(resolved(config)), folder, pictured=False)
 
 
 def longer(trial: Trial, epochs: int) -> Trial:
