@@ -1,9 +1,7 @@
 """The benchmark as it is run, on few random images and with few rivals."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 from benchmarks.report import paired, searches_section
 from benchmarks.search.figure import best_by
 from benchmarks.task import TASKS
-from tests.conftest import ROOT
+from tests.forked import Forked
 
 
 def test_the_articles_arithmetic() -> None:
@@ -24,8 +22,7 @@ def test_ratios_pair_the_epochs_of_a_round() -> None:
     assert paired([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2.0
 
 
-@pytest.mark.commands
-def test_a_device_is_checked(tmp_path: Path) -> None:
+def test_a_device_is_checked(fork: Callable[..., Forked], tmp_path: Path) -> None:
     checks = [
         "environment",
         "replayed is called",
@@ -35,17 +32,18 @@ def test_a_device_is_checked(tmp_path: Path) -> None:
         "out of memory",
     ]
     options = ("--device", "cpu", "--output", str(tmp_path), "--only", *checks)
-    command = [sys.executable, "-m", "benchmarks.gpu", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    running = fork("benchmarks/gpu/__main__.py", *options)
+    said = running.communicate()
+    assert running.returncode == 0, said
     result = json.loads((tmp_path / "raw/gpu-cpu.json").read_text())
     assert [check["name"] for check in result["checks"]] == checks
     assert [check["passed"] for check in result["checks"]] == [True] * 5 + [None]
     assert "| out of memory |  |" in (tmp_path / "RESULTS.md").read_text()
 
 
-@pytest.mark.commands
-def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> None:
+def test_it_runs_on_random_images_and_reports_raw_numbers(
+    fork: Callable[..., Forked], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = (
         "--task",
         "mlp300",
@@ -53,19 +51,17 @@ def test_it_runs_on_random_images_and_reports_raw_numbers(tmp_path: Path) -> Non
         "5320",
         "--epochs",
         "1",
+        "--warmup",
+        "0",
         "--rivals",
         "stacked engine",
         "--output",
         str(tmp_path),
     )
-    environment = {name: value for name, value in os.environ.items() if name != "DATA_ROOT"}
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench", *options],
-        cwd=ROOT,
-        env=environment,
-        check=True,
-        timeout=600,
-    )
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    running = fork("benchmarks/bench.py", *options)
+    said = running.communicate()
+    assert running.returncode == 0, said
     [file] = (tmp_path / "raw").iterdir()
     result = json.loads(file.read_text())
     assert {rival["name"] for rival in result["rivals"]} == {"stacked engine"}

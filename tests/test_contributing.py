@@ -24,13 +24,20 @@ BLOCKS = re.findall(
 @pytest.mark.commands
 def test_a_schedule_and_an_optimizer_are_a_file_and_a_yaml_each(tmp_path: Path) -> None:
     for part in ("src", "conf"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copy(ROOT / "train.py", tmp_path)
     assert len(BLOCKS) == 4
     for name, content in BLOCKS:
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(content)
-    trial = ("schedule=linear", "optimizer=rmsprop", "model.hidden=[8]", "trainer.max_epochs=2")
+    trial = (
+        "schedule=linear",
+        "optimizer=rmsprop",
+        "model.hidden=[8]",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=9",
+        "logger=none",
+    )
     sweep = (
         "-m",
         "sweep=s",

@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,42 +14,55 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from tests.conftest import ROOT, Ended, composed
+from tests.forked import Forked
 from tests.run.test_runs import weights
 from trialstack.core.parse import parse, resolved
 from trialstack.data.image_files import read_image
 from trialstack.run.train import train
 
 Command = Callable[..., Ended]
-Process = Callable[..., subprocess.Popen[str]]
 
 
-@pytest.mark.parametrize(
-    ("script", "arguments"),
-    [
-        ("train.py", ["--help"]),
-        ("train.py", ["--cfg", "job"]),
-        ("train.py", ["data.batch_size=0"]),
-        ("train.py", ["data=fashion", "data.val_size=60000"]),
-        ("train.py", ["+compile=true"]),
-        ("train.py", ["model=mlp200"]),
-        ("train.py", ["resume=nowhere"]),
-        ("evaluate.py", ["run=nowhere"]),
-        ("predict.py", ["--help"]),
-        ("report.py", ["sweep=nothing"]),
-        ("verify.py", ["trial=nowhere"]),
-    ],
-)
-def test_what_needs_no_training_loads_neither_torch_nor_lightning(
-    script: str, arguments: list[str], process: Process
-) -> None:
-    _, imports = process(script, *arguments, python=("-X", "importtime")).communicate()
-    modules = {
-        line.rpartition("|")[2].strip()
-        for line in imports.splitlines()
-        if line.startswith("import time:")
-    }
-    assert "hydra" in modules
-    assert not modules & {"torch", "lightning", "matplotlib", "tensorboard", "rich.table"}
+LIGHT = [
+    "train.py --help",
+    "train.py --cfg job",
+    "train.py data.batch_size=0",
+    "train.py data=fashion data.val_size=60000",
+    "train.py +compile=true",
+    "train.py model=mlp200",
+    "train.py resume=nowhere",
+    "evaluate.py run=nowhere",
+    "predict.py --help",
+    "report.py sweep=nothing",
+    "verify.py trial=nowhere",
+]
+LOADED = """
+import json, os, runpy, sys
+import hydra
+
+for number, command in enumerate(sys.argv[2:]):
+    if os.fork() == 0:
+        script, *arguments = command.split()
+        sys.argv = [f"{sys.argv[1]}/{script}", *arguments]
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        finally:
+            json.dump(list(sys.modules), open(f"{number}.json", "w"))
+            os._exit(0)
+    os.wait()
+"""
+"""Runs each command in a fork, and writes down what it has loaded at its end."""
+
+
+@pytest.mark.commands
+def test_what_needs_no_training_loads_neither_torch_nor_lightning(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", LOADED, ROOT, *LIGHT], cwd=tmp_path, check=True)
+    for number, command in enumerate(LIGHT):
+        modules = json.loads((tmp_path / f"{number}.json").read_text())
+        assert "trialstack.cli.command" in modules, command
+        heavy = {"torch", "lightning", "matplotlib", "tensorboard", "rich.table"}
+        assert not heavy & set(modules), command
 
 
 def test_help_has_groups_options_examples_and_outputs(command: Command) -> None:
@@ -94,7 +108,8 @@ def test_every_shipped_option_keeps_the_rules(option: str) -> None:
 def test_every_shipped_option_trains(option: str, command: Command) -> None:
     few = ("trainer.max_epochs=2", "trainer.limit_train_batches=3", "test=false")
     sweep = ["-m"] if option.startswith("halving") else []
-    ended = command("train.py", *sweep, option, *few)
+    quiet = [] if option.startswith("logger") else ["logger=none"]
+    ended = command("train.py", *sweep, option, *few, *quiet)
     assert ended.code == 0, ended.err
 
 
@@ -132,9 +147,9 @@ def test_a_fast_dev_run_goes_through(command: Command) -> None:
     assert json.loads(Path("a/result.json").read_text())["epochs"] == 1
 
 
-def test_two_processes_train_as_one(process: Process, tmp_path: Path) -> None:
+def test_two_processes_train_as_one(fork: Callable[..., Forked], tmp_path: Path) -> None:
     trial = ["model.hidden=[16]", "trainer.max_epochs=2", "logger=none"]
-    running = process(
+    running = fork(
         "train.py",
         "trainer=ddp",
         "trainer.accelerator=cpu",
@@ -142,7 +157,7 @@ def test_two_processes_train_as_one(process: Process, tmp_path: Path) -> None:
         *trial,
         "hydra.run.dir=two",
     )
-    out, err = running.communicate(timeout=300)
+    out, err = running.communicate()
     assert running.returncode == 0, err
     assert out.count("epoch 2/2") == 1
     train([composed(tmp_path / "one", *trial)])

@@ -4,7 +4,9 @@ there is none.
 
 import errno
 import gc
+import mmap
 import os
+import resource
 import subprocess
 import sys
 import weakref
@@ -15,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -26,7 +29,12 @@ from trialstack.data.cache import Datasets
 from trialstack.data.minibatches import Samples
 from trialstack.engine.execution import CPU, Execution
 from trialstack.engine.losses import CrossEntropyLoss
-from trialstack.engine.memory import free_memory, is_out_of_memory, left_of_groups
+from trialstack.engine.memory import (
+    free_memory,
+    is_out_of_memory,
+    left_of_address_space,
+    left_of_groups,
+)
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
 from trialstack.engine.stacked import StackedClassifier
@@ -321,35 +329,30 @@ def test_a_stack_may_take_a_share_of_the_least_that_is_free(
     assert free_memory(torch.device("cpu")) == share
 
 
-def under_a_limit(program: str) -> None:
-    """Run a program that may map another GiB."""
-    begin = """
+def test_the_limit_of_the_address_space_counts() -> None:
+    assert left_of_address_space() == float("inf")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = psutil.Process().memory_info().vms + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        before = left_of_address_space()
+        with mmap.mmap(-1, 2**29):
+            left = left_of_address_space()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert before <= 2**30
+    assert before - left == pytest.approx(2**29, abs=2**24)
+
+
+ADDRESSES = """
 import resource
 import psutil
 import torch
 from trialstack.engine.memory import left_of_address_space, return_addresses
+
 limit = psutil.Process().memory_info().vms + 2**30
-assert left_of_address_space() == float("inf")
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 before = left_of_address_space()
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    subprocess.run([sys.executable, "-c", begin + program], check=True, env=environment)
-
-
-@pytest.mark.commands
-def test_the_limit_of_the_address_space_counts() -> None:
-    under_a_limit("""
-import mmap
-there = mmap.mmap(-1, 2**29)
-assert before <= 2**30
-assert 2**29 - 2**24 < before - left_of_address_space() < 2**29 + 2**24
-""")
-
-
-@pytest.mark.commands
-def test_the_addresses_of_tensors_come_back_under_a_limit() -> None:
-    under_a_limit("""
 return_addresses()
 larger = torch.zeros(2**22)  # glibc keeps smaller blocks, once this one is freed
 del larger
@@ -360,4 +363,10 @@ for _ in range(50):
     kept.append(torch.zeros(2**10))  # what lies behind them stays
 del tensors
 assert before - left_of_address_space() < 2**26
-""")
+"""
+
+
+@pytest.mark.commands
+def test_the_addresses_of_tensors_come_back_under_a_limit() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", ADDRESSES], check=True, env=environment)

@@ -9,8 +9,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable
@@ -36,6 +34,7 @@ from trialstack.sweep.report import fitting
 
 Command = Callable[..., Ended]
 Fork = Callable[..., Forked]
+Trained = Callable[..., Path]
 
 QUICK = ("model.hidden=[8]", "trainer.max_epochs=2", "callbacks=none", "logger=none")
 SWEEP = ("-m", *QUICK, "sweep=s")
@@ -211,8 +210,8 @@ def test_lists_with_the_same_tag_must_be_as_long(command: Command) -> None:
     assert not FOLDER.exists()
 
 
-def test_a_larger_sweep_keeps_what_is_complete(command: Command) -> None:
-    assert command("train.py", *SWEEP, "optimizer.lr=0.1,0.01").code == 0
+def test_a_larger_sweep_keeps_what_is_complete(command: Command, trained_sweep: Trained) -> None:
+    trained_sweep(*SWEEP, "optimizer.lr=0.1,0.01")
     before = [(FOLDER / name / "result.json").stat().st_mtime_ns for name in "01"]
     ended = command("train.py", *SWEEP, "optimizer.lr=0.3,0.1,0.03,0.01")
     assert ended.code == 0, ended.err
@@ -225,8 +224,10 @@ def test_a_larger_sweep_keeps_what_is_complete(command: Command) -> None:
     assert "4 kept (completed)" in ended.out
 
 
-def test_what_says_where_a_trial_is_run_does_not_make_it_another(command: Command) -> None:
-    assert command("train.py", *SWEEP, "seed=1,2").code == 0
+def test_what_says_where_a_trial_is_run_does_not_make_it_another(
+    command: Command, trained_sweep: Trained
+) -> None:
+    trained_sweep(*SWEEP, "seed=1,2")
     elsewhere = ("logger=tensorboard", "callbacks=default", "engine.max_stack=1", "on_error=stop")
     ended = command("train.py", *SWEEP[:3], "sweep=s", "seed=1,2", *elsewhere)
     assert "2 kept (completed)" in ended.out
@@ -504,8 +505,10 @@ def test_a_trial_of_a_stopped_sweep_resumes_alone(
     assert {result(name)["status"] for name in range(12)} == {"completed", "diverged"}
 
 
-def test_trials_that_were_killed_in_their_test_are_tested_again(command: Command) -> None:
-    assert command("train.py", *SWEEP, "seed=1,2,3").code == 0
+def test_trials_that_were_killed_in_their_test_are_tested_again(
+    command: Command, trained_sweep: Trained
+) -> None:
+    trained_sweep(*SWEEP, "seed=1,2,3")
     before = [result(name) for name in range(3)]
     for name in "12":
         (FOLDER / name / "result.json").unlink()
@@ -547,33 +550,25 @@ def test_without_a_terminal_a_long_sweep_says_how_far_it_is(
 def test_a_terminal_has_one_bar_for_the_sweep(tmp_path: Path) -> None:
     terminal, theirs = os.openpty()
     termios.tcsetwinsize(terminal, (40, 120))
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        *SWEEP,
-        "callbacks=default",
-        "seed=1,2,3",
-        "engine.max_stack=2",
-    ]
-    running = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, text=True
-    )
+    (tmp_path / "err").symlink_to(os.ttyname(theirs))
+    sweep = (*SWEEP, "callbacks=default", "seed=1,2,3", "engine.max_stack=2")
+    running = Forked(ROOT / "train.py", sweep, tmp_path, said=tmp_path)
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # the end
         while part := os.read(terminal, 65536):
             shown += part
     os.close(terminal)
-    out, _ = running.communicate()
+    _, status = os.waitpid(running.pid, 0)
     lines = [line for line in re.split("[\r\n]+", shown.decode()) if line.strip()]
-    assert running.returncode == 0, lines
+    assert status == 0, lines
     assert all(line.startswith("s: ") for line in lines)
     assert "3/3 trials" in lines[-1]
     assert re.search(r"samples/s, best val/acc 0\.\d{4}", lines[-1])
     percentages = [int(line.partition("%")[0].split()[-1]) for line in lines]
     assert percentages == sorted(percentages)
     assert percentages[-1] == 100
-    assert "stack 1" not in out
+    assert "stack 1" not in (tmp_path / "out").read_text()
 
 
 def test_the_leaderboard_folds_seeds_and_shows_what_varies(command: Command) -> None:
@@ -622,13 +617,15 @@ def test_verify_compares_a_trial_with_itself_alone(command: Command) -> None:
     assert "more than rounding" in ended.out
 
 
-def test_commands_that_read_sweeps_say_what_is_missing(command: Command) -> None:
+def test_commands_that_read_sweeps_say_what_is_missing(
+    command: Command, trained_sweep: Trained
+) -> None:
     assert "sweep=NAME is needed" in command("report.py").err
     ended = command("report.py", "sweep=nothing")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "outputs/sweeps/nothing is no sweep" in ended.err
     assert "trial=FOLDER is needed" in command("verify.py").err
-    assert command("train.py", *SWEEP, "seed=1,2").code == 0
+    trained_sweep(*SWEEP, "seed=1,2")
     (FOLDER / "1/result.json").unlink()
     assert "a trial that has ended is needed" in command("verify.py", f"trial={FOLDER}/1").err
     (FOLDER / "sweep.json").write_text("{")
