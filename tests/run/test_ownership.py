@@ -5,7 +5,6 @@ links say.
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,6 @@ from trialstack.core.atomic_files import remove_parts, replaced, replaced_folder
 from trialstack.sweep.report import report_sweep
 
 Command = Callable[..., Ended]
-Process = Callable[..., subprocess.Popen[str]]
 
 
 def is_one_line(ended: Ended, message: str) -> bool:
@@ -100,9 +98,13 @@ def renamed(name: str) -> None:
 @pytest.mark.parametrize("script", ["train.py", "report.py"])
 @pytest.mark.parametrize("way", ["up", "absolute", "link"])
 def test_a_trial_elsewhere_is_not_believed(
-    script: str, way: str, command: Command, tmp_path: Path
+    script: str,
+    way: str,
+    command: Command,
+    trained_sweep: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
-    assert command("train.py", *SWEEP, "seed=1,2").code == 0
+    trained_sweep(*SWEEP, "seed=1,2")
     victim = tmp_path / "victim"
     shutil.copytree(FOLDER / "1", victim)
     (victim / "result.json").unlink()
@@ -260,8 +262,8 @@ def test_a_folder_that_is_a_link_is_replaced_and_its_target_stays(tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_several_reports_of_a_sweep_at_once_end_well(command: Command) -> None:
-    assert command("train.py", *SWEEP, "seed=1,2").code == 0
+def test_several_reports_of_a_sweep_at_once_end_well(trained_sweep: Callable[..., Path]) -> None:
+    trained_sweep(*SWEEP, "seed=1,2")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(report_sweep, [FOLDER.absolute()] * 8))
     assert not [path for path in FOLDER.iterdir() if path.name.endswith(".part")]

@@ -20,13 +20,19 @@ Fork = Callable[..., Forked]
 # Dropout, momentum and a schedule, on the eager engine also augmentation: all that has a state or
 # draws random numbers.
 TRIAL = (
-    "model.hidden=[16]", "model.dropout=0.3", "optimizer.momentum=0.9", "schedule=cosine",
-    "trainer.max_epochs=30", "engine.steps_per_execution=4",
+    "logger=none", "model.hidden=[16]", "model.dropout=0.3", "optimizer.momentum=0.9",
+    "schedule=cosine", "trainer.max_epochs=30", "engine.steps_per_execution=4",
 )  # fmt: skip
 EAGER = (
-    *TRIAL[:4], "trainer.max_epochs=6",
+    *TRIAL[:5], "trainer.max_epochs=6",
     "data.augment=[{_target_: torchvision.transforms.v2.RandomCrop, size: 28, padding: 2}]",
 )  # fmt: skip
+
+
+@pytest.fixture
+def run(trained_run: Callable[..., Path]) -> Path:
+    """Two epochs of a small network, in `run`."""
+    return trained_run("model.hidden=[8]", "trainer.max_epochs=2", "logger=none")
 
 
 def wait_for_epoch(folder: Path, epoch: int, running: Forked) -> None:
@@ -78,27 +84,26 @@ def test_a_stopped_run_resumes_to_bit_equal_weights(
     assert json.loads(Path("stopped/result.json").read_text())["status"] == "completed"
 
 
-def test_resume_keeps_the_runs_own_config_and_may_change_the_trainer(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
-    )
-    before = Path("a/.hydra/config.yaml").read_text()
-    ended = command("train.py", "resume=a", "trainer.max_epochs=4")
+def test_resume_keeps_the_runs_own_config_and_may_change_the_trainer(
+    run: Path, command: Command
+) -> None:
+    before = (run / ".hydra/config.yaml").read_text()
+    ended = command("train.py", "resume=run", "trainer.max_epochs=4")
     assert ended.code == 0, ended.err
-    result = json.loads(Path("a/result.json").read_text())
+    result = json.loads((run / "result.json").read_text())
     assert result["epochs"] == 4
     assert result["overrides"] == [
-        "model.hidden=[8]", "trainer.max_epochs=2", "trainer.max_epochs=4",
+        "model.hidden=[8]", "trainer.max_epochs=2", "logger=none", "trainer.max_epochs=4",
     ]  # fmt: skip
     assert "[B, 8]" in ended.out
-    after = Path("a/.hydra/config.yaml").read_text()
+    after = (run / ".hydra/config.yaml").read_text()
     assert after == before.replace("max_epochs: 2", "max_epochs: 4")
 
 
 def test_a_run_that_was_made_longer_and_killed_still_resumes(
     command: Command, fork: Fork, tmp_path: Path
 ) -> None:
-    assert command("train.py", *TRIAL[:3], "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
+    assert command("train.py", *TRIAL[:4], "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
     running = fork("train.py", "resume=a", "trainer.max_epochs=200")
     wait_for_epoch(tmp_path / "a", 4, running)
     running.kill()
@@ -107,15 +112,14 @@ def test_a_run_that_was_made_longer_and_killed_still_resumes(
     assert json.loads(Path("a/result.json").read_text())["epochs"] == 201
 
 
-def test_fewer_epochs_than_there_are_is_refused_and_loses_nothing(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=3", "hydra.run.dir=a").code == 0
-    )
-    before = Path("a/result.json").read_text()
-    ended = command("train.py", "resume=a", "trainer.max_epochs=2")
+def test_fewer_epochs_than_there_are_is_refused_and_loses_nothing(
+    run: Path, command: Command
+) -> None:
+    before = (run / "result.json").read_text()
+    ended = command("train.py", "resume=run", "trainer.max_epochs=1")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "trainer.max_epochs >= 3 must hold" in ended.err
-    assert Path("a/result.json").read_text() == before
+    assert "trainer.max_epochs >= 2 must hold" in ended.err
+    assert (run / "result.json").read_text() == before
 
 
 def test_a_run_that_stopped_early_says_so_and_stays_stopped(command: Command) -> None:
@@ -129,7 +133,7 @@ def test_a_run_that_stopped_early_says_so_and_stays_stopped(command: Command) ->
 def test_max_time_stops_at_the_end_of_an_epoch(command: Command) -> None:
     ended = command(
         "train.py",
-        *TRIAL[:3],
+        *TRIAL[:4],
         "trainer.max_epochs=2000",
         "trainer.max_time=00:00:00:01",
         "hydra.run.dir=a",
@@ -138,7 +142,7 @@ def test_max_time_stops_at_the_end_of_an_epoch(command: Command) -> None:
     epochs = json.loads(Path("a/result.json").read_text())["epochs"]
     assert f"stopped after epoch {epochs} of 2000: trainer.max_time was over" in ended.out
     assert (
-        command("train.py", *TRIAL[:3], f"trainer.max_epochs={epochs}", "hydra.run.dir=whole").code
+        command("train.py", *TRIAL[:4], f"trainer.max_epochs={epochs}", "hydra.run.dir=whole").code
         == 0
     )
     whole, stopped = weights(Path("whole"), "last"), weights(Path("a"), "last")
@@ -159,54 +163,42 @@ def test_an_early_end_says_what_ended_it(command: Command) -> None:
     )
 
 
-def test_a_run_goes_on_in_its_own_folder_only(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
-    )
-    ended = command("train.py", "resume=a", "hydra.run.dir=b")
+def test_a_run_goes_on_in_its_own_folder_only(run: Path, command: Command) -> None:
+    ended = command("train.py", "resume=run", "hydra.run.dir=b")
     assert (ended.code, Path("b").exists()) == (2, False)
-    assert "resume=a goes on in that folder, got hydra.run.dir=b" in ended.err
+    assert "resume=run goes on in that folder, got hydra.run.dir=b" in ended.err
 
 
-def test_a_complete_run_resumes_to_itself(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
-    )
-    before = Path("a/result.json").read_text()
-    ended = command("train.py", "resume=a")
+def test_a_complete_run_resumes_to_itself(run: Path, command: Command) -> None:
+    before = (run / "result.json").read_text()
+    ended = command("train.py", "resume=run")
     assert ended.code == 0
-    assert "a is complete; trainer.max_epochs=N makes it longer" in ended.out
-    assert Path("a/result.json").read_text() == before
+    assert "run is complete; trainer.max_epochs=N makes it longer" in ended.out
+    assert (run / "result.json").read_text() == before
 
 
-def test_a_run_killed_in_its_last_test_is_tested_when_resumed(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
-    )
-    before = json.loads(Path("a/result.json").read_text())
-    Path("a/result.json").unlink()
-    assert command("train.py", "resume=a").code == 0
-    after = json.loads(Path("a/result.json").read_text())
+def test_a_run_killed_in_its_last_test_is_tested_when_resumed(run: Path, command: Command) -> None:
+    before = json.loads((run / "result.json").read_text())
+    (run / "result.json").unlink()
+    assert command("train.py", "resume=run").code == 0
+    after = json.loads((run / "result.json").read_text())
     same = ("status", "metrics", "objective", "best_epoch", "epochs", "overrides")
     assert [after[key] for key in same] == [before[key] for key in same]
 
 
 def test_a_run_interrupted_before_it_went_on_keeps_what_it_had(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=2", "hydra.run.dir=a").code == 0
-    )
-    before = json.loads(Path("a/result.json").read_text())
+    before = json.loads((run / "result.json").read_text())
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("trialstack.data.cache.Datasets.load", interrupt)
-    ended = command("train.py", "resume=a", "trainer.max_epochs=3")
+    ended = command("train.py", "resume=run", "trainer.max_epochs=3")
     assert ended.code == 130
-    assert "python train.py resume=a" in ended.err
-    after = json.loads(Path("a/result.json").read_text())
+    assert "python train.py resume=run" in ended.err
+    after = json.loads((run / "result.json").read_text())
     assert after["status"] == "interrupted"
     assert [after[key] for key in ("objective", "best_epoch", "epochs")] == [
         before[key] for key in ("objective", "best_epoch", "epochs")
@@ -218,6 +210,7 @@ def test_a_moved_run_keeps_its_best_epoch(command: Command) -> None:
         "+optimizer.maximize=true",
         "optimizer.lr=1e-3",
         "objective=val/loss",
+        "logger=none",
     )  # with every epoch
     assert (
         command(
@@ -240,33 +233,24 @@ def test_a_moved_run_keeps_its_best_epoch(command: Command) -> None:
     assert all(torch.equal(kept[key], best[key]) for key in best)
 
 
-def test_a_run_that_died_before_its_first_epoch_starts_over(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
-    )
-    Path("a/checkpoints/last.ckpt").unlink()
-    Path("a/result.json").unlink()
-    ended = command("train.py", "resume=a")
+def test_a_run_that_died_before_its_first_epoch_starts_over(run: Path, command: Command) -> None:
+    (run / "checkpoints/last.ckpt").unlink()
+    (run / "result.json").unlink()
+    ended = command("train.py", "resume=run")
     assert ended.code == 0, ended.err
     assert "there is no checkpoint yet" in ended.out
 
 
-def test_a_folder_is_never_shared_by_two_runs(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
-    )
-    before = Path("a/.hydra/config.yaml").read_text()
-    ended = command("train.py", "seed=2", "hydra.run.dir=a")
+def test_a_folder_is_never_shared_by_two_runs(run: Path, command: Command) -> None:
+    before = (run / ".hydra/config.yaml").read_text()
+    ended = command("train.py", "seed=2", "hydra.run.dir=run")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "already holds a run; resume=a continues it" in ended.err
-    assert Path("a/.hydra/config.yaml").read_text() == before
+    assert "already holds a run; resume=run continues it" in ended.err
+    assert (run / ".hydra/config.yaml").read_text() == before
 
 
-def test_a_second_process_does_not_train_in_a_folder_in_use(command: Command) -> None:
-    assert (
-        command("train.py", "model.hidden=[8]", "trainer.max_epochs=1", "hydra.run.dir=a").code == 0
-    )
-    with FileLock("a/.lock"):
-        ended = command("train.py", "resume=a")
+def test_a_second_process_does_not_train_in_a_folder_in_use(run: Path, command: Command) -> None:
+    with FileLock(run / ".lock"):
+        ended = command("train.py", "resume=run")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
-    assert "another process is training in a" in ended.err
+    assert "another process is training in run" in ended.err

@@ -20,6 +20,7 @@ from trialstack.run.timing import Timing
 
 Command = Callable[..., Ended]
 QUICK = ("trainer.max_epochs=3", "model.hidden=[32]", "callbacks=none")
+QUIET = (*QUICK, "logger=none")
 
 
 @pytest.fixture
@@ -79,20 +80,20 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 
 def test_metrics_csv_has_a_row_an_epoch_against_optimizer_steps(run: Run) -> None:
-    _, folder = run()
+    _, folder = run("logger=none")
     rows = metrics(folder)
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "38"), ("2", "76"), ("3", "114")]
     assert all(float(row[name]) > 0 for row in rows for name in row)
 
 
 def test_lr_is_the_rate_of_the_epochs_last_step(run: Run) -> None:
-    _, folder = run("schedule=cosine")
+    _, folder = run("logger=none", "schedule=cosine")
     expected = [0.01 * (1 + math.cos(math.pi * (step - 1) / 114)) / 2 for step in (38, 76, 114)]
     assert [float(row["lr"]) for row in metrics(folder)] == pytest.approx(expected)
 
 
 def test_the_run_prints_config_model_epochs_results_and_folder(run: Run) -> None:
-    ended, folder = run("hydra.verbose=false")
+    ended, folder = run("logger=none", "hydra.verbose=false")
     for part in (
         "config: trainer.max_epochs=3 model.hidden=[32]\n",
         "Linear",
@@ -138,7 +139,7 @@ def test_the_whole_config_is_shown_on_demand(
 
 
 def test_the_trainer_may_be_told_to_show_no_bar(run: Run) -> None:
-    ended, folder = run("+trainer.enable_progress_bar=false")
+    ended, folder = run("logger=none", "+trainer.enable_progress_bar=false")
     assert f"completed: {folder}" in ended.out
 
 
@@ -180,7 +181,7 @@ def test_the_picture_of_the_history_has_the_runs_name(
 ) -> None:
     saved: list[Figure] = []
     monkeypatch.setattr(figures, "save", lambda figure, path: saved.append(figure))
-    _, folder = run()
+    _, folder = run("logger=none")
     assert [figure.get_suptitle() for figure in saved] == [folder.name]
 
 
@@ -188,7 +189,7 @@ def test_the_same_seed_gives_bit_equal_weights_and_another_seed_others(command: 
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert (
             command(
-                "train.py", *QUICK, "model.dropout=0.2", f"seed={seed}", f"hydra.run.dir={folder}"
+                "train.py", *QUIET, "model.dropout=0.2", f"seed={seed}", f"hydra.run.dir={folder}"
             ).code
             == 0
         )
@@ -203,7 +204,7 @@ def weights(folder: Path, name: str = "best") -> dict[str, torch.Tensor]:
 
 
 def test_best_is_the_epoch_with_the_best_objective(command: Command) -> None:
-    assert command("train.py", *QUICK, "objective=train/loss", "hydra.run.dir=a").code == 0
+    assert command("train.py", *QUIET, "objective=train/loss", "hydra.run.dir=a").code == 0
     result = json.loads(Path("a/result.json").read_text())
     assert result["best_epoch"] == 3
     assert result["objective"] == result["metrics"]["train/loss"]
@@ -216,7 +217,7 @@ def test_a_diverged_run_keeps_its_best_checkpoint_and_ends_with_1(
     engine: str, command: Command
 ) -> None:
     explode = ("schedule=step", "schedule.step_size=2", "schedule.gamma=1e30", f"engine={engine}")
-    ended = command("train.py", *QUICK, *explode, "hydra.run.dir=a")
+    ended = command("train.py", *QUIET, *explode, "hydra.run.dir=a")
     result = json.loads(Path("a/result.json").read_text())
     assert (ended.code, result["status"], result["epochs"], result["best_epoch"]) == (
         1,
@@ -231,7 +232,7 @@ def test_a_diverged_run_keeps_its_best_checkpoint_and_ends_with_1(
 
 
 def test_a_diverged_trial_does_not_fail_a_sweep(command: Command) -> None:
-    ended = command("train.py", "-m", *QUICK, "optimizer.lr=0.1,1e30", "hydra.sweep.dir=s")
+    ended = command("train.py", "-m", *QUIET, "optimizer.lr=0.1,1e30", "hydra.sweep.dir=s")
     assert ended.code == 0, ended.err
     statuses = [json.loads(Path(f"s/{job}/result.json").read_text())["status"] for job in (0, 1)]
     assert statuses == ["completed", "diverged"]
@@ -241,14 +242,14 @@ def test_a_diverged_trial_does_not_fail_a_sweep(command: Command) -> None:
 def test_early_stopping_ends_a_run_that_no_longer_improves(command: Command) -> None:
     ended = command(
         "train.py", *QUICK[1:2], "callbacks=early_stopping", "callbacks.early_stopping.patience=2",
-        "optimizer.lr=0.0", "trainer.max_epochs=20", "hydra.run.dir=a",
+        "optimizer.lr=0.0", "trainer.max_epochs=20", "logger=none", "hydra.run.dir=a",
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert json.loads(Path("a/result.json").read_text())["epochs"] == 3
 
 
 def test_without_test_the_test_set_is_left_alone(command: Command) -> None:
-    assert command("train.py", *QUICK, "test=false", "logger=none", "hydra.run.dir=a").code == 0
+    assert command("train.py", *QUIET, "test=false", "hydra.run.dir=a").code == 0
     assert not [
         name
         for name in json.loads(Path("a/result.json").read_text())["metrics"]
@@ -258,7 +259,7 @@ def test_without_test_the_test_set_is_left_alone(command: Command) -> None:
 
 def test_epochs_without_validation_have_no_validation_metrics(command: Command) -> None:
     assert (
-        command("train.py", *QUICK, "trainer.check_val_every_n_epoch=2", "hydra.run.dir=a").code
+        command("train.py", *QUIET, "trainer.check_val_every_n_epoch=2", "hydra.run.dir=a").code
         == 0
     )
     rows = metrics(Path("a"))
@@ -267,13 +268,13 @@ def test_epochs_without_validation_have_no_validation_metrics(command: Command) 
 
 
 def test_optimizer_steps_are_what_limit_train_batches_counts(command: Command) -> None:
-    assert command("train.py", *QUICK, "trainer.limit_train_batches=7", "hydra.run.dir=a").code == 0
+    assert command("train.py", *QUIET, "trainer.limit_train_batches=7", "hydra.run.dir=a").code == 0
     assert [row["step"] for row in metrics(Path("a"))] == ["7", "14", "21"]
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_bf16_true_trains_on_the_eager_engine(command: Command) -> None:
-    ended = command("train.py", *QUICK, "trainer.precision=bf16-true", "hydra.run.dir=a")
+    ended = command("train.py", *QUIET, "trainer.precision=bf16-true", "hydra.run.dir=a")
     assert ended.code == 0, ended.err
     result = json.loads(Path("a/result.json").read_text())
     assert (result["status"], result["engine"]) == ("completed", "eager")
@@ -284,7 +285,7 @@ def test_bf16_true_trains_on_the_eager_engine(command: Command) -> None:
 @pytest.mark.parametrize("allowed", [False, True])
 def test_tf32_is_what_the_config_says(allowed: bool, run: Run) -> None:
     torch.backends.cuda.matmul.allow_tf32 = not allowed
-    run(f"engine.tf32={str(allowed).lower()}", "trainer.max_epochs=1", "test=false")
+    run(f"engine.tf32={str(allowed).lower()}", "trainer.max_epochs=1", "test=false", "logger=none")
     try:
         assert torch.backends.cuda.matmul.allow_tf32 == allowed
         assert torch.backends.cudnn.allow_tf32 == allowed

@@ -81,16 +81,18 @@ def written(folder: Path) -> Counter[tuple[str, int]]:
 
 
 @pytest.fixture
-def sweep(command: Command) -> Path:
+def run(trained_run: Callable[..., Path]) -> Path:
+    return trained_run(*QUICK)
+
+
+@pytest.fixture
+def sweep(trained_sweep: Callable[..., Path]) -> Path:
     """A sweep of four trials, two learning rates and two seeds."""
-    ended = command("train.py", "-m", *QUICK, "sweep=s", "optimizer.lr=0.1,0.01", "seed=1,2")
-    assert ended.code == 0, ended.err
-    return SWEEP
+    return trained_sweep("-m", *QUICK, "sweep=s", "optimizer.lr=0.1,0.01", "seed=1,2")
 
 
-def test_a_run_has_curves_graph_config_weights_and_mistakes(command: Command) -> None:
-    assert command("train.py", *QUICK, "hydra.run.dir=a").code == 0
-    [tags] = seen(Path("a")).Runs().values()
+def test_a_run_has_curves_graph_config_weights_and_mistakes(run: Path) -> None:
+    [tags] = seen(run).Runs().values()
     assert set(tags["scalars"]) == CURVES_OF_A_RUN | {"test/loss", "test/acc"}
     assert tags["graph"]
     assert {
@@ -98,15 +100,12 @@ def test_a_run_has_curves_graph_config_weights_and_mistakes(command: Command) ->
         "visuals/confusion matrix",
         "visuals/most confident mistakes",
     } == set(tags["images"])
-    text = (
-        seen(Path("a")).Tensors(".", "config/text_summary")[0].tensor_proto.string_val[0].decode()
-    )
+    text = seen(run).Tensors(".", "config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "hidden:" in text
 
 
-def test_pictures_come_behind_the_metrics(command: Command) -> None:
-    assert command("train.py", *QUICK, "hydra.run.dir=a").code == 0
-    [tags] = seen(Path("a")).Runs().values()
+def test_pictures_come_behind_the_metrics(run: Path) -> None:
+    [tags] = seen(run).Runs().values()
     assert max(tags["scalars"]) < min(tags["images"])
 
 
@@ -123,27 +122,25 @@ def test_every_point_is_written_once(engine: str, command: Command) -> None:
 
 
 def test_hparams_of_a_run_have_its_last_metrics_and_what_makes_a_difference(
-    command: Command,
+    run: Path,
 ) -> None:
-    assert command("train.py", *QUICK, "hydra.run.dir=runs/a").code == 0
-    names, entries = hparams(Path("runs"))
+    names, entries = hparams(Path())
     assert {"seed", "optimizer.lr", "data.batch_size", "model.hidden"} <= set(names)
     assert not {"folder", "data.root", "resume"} & set(names)
-    entry = entries["a"]
+    entry = entries["run"]
     assert entry.hparams["model.hidden"].string_value == "[8]"
-    with Path("runs/a/metrics.csv").open(newline="") as file:
+    with (run / "metrics.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    tested = json.loads(Path("runs/a/result.json").read_text())["metrics"]
+    tested = json.loads((run / "result.json").read_text())["metrics"]
     expected = {name: float(last[name]) for name in CURVES_OF_A_RUN} | {
         name: tested[name] for name in ("test/loss", "test/acc")
     }
     assert metrics(entry) == pytest.approx(expected)
 
 
-def test_hparams_have_every_trial_once_wherever_tensorboard_looks(
-    command: Command, sweep: Path
-) -> None:
-    assert command("train.py", *QUICK, "optimizer=adam", "hydra.run.dir=outputs/runs/a").code == 0
+def test_hparams_have_every_trial_once_wherever_tensorboard_looks(run: Path, sweep: Path) -> None:
+    Path("outputs/runs").mkdir()
+    run.rename("outputs/runs/a")
     of_sweep = {str(number): (0.1, 0.01)[number // 2] for number in range(4)}
     _, entries = hparams(sweep)
     assert {
@@ -156,9 +153,8 @@ def test_hparams_have_every_trial_once_wherever_tensorboard_looks(
         assert entry.hparams["optimizer.lr"].number_value > 0
 
 
-def test_hparams_have_a_run_that_tensorboard_looks_at_alone(command: Command) -> None:
-    assert command("train.py", *QUICK, "hydra.run.dir=a").code == 0
-    [entry] = hparams(Path("a"))[1].values()
+def test_hparams_have_a_run_that_tensorboard_looks_at_alone(run: Path) -> None:
+    [entry] = hparams(run)[1].values()
     assert entry.hparams["optimizer.lr"].number_value == 0.01
 
 

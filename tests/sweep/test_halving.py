@@ -16,6 +16,7 @@ from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.phases import Phases
 
 Command = Callable[..., Ended]
+Trained = Callable[..., Path]
 
 QUICK = (
     "-m", "model.hidden=[8]", "trainer.max_epochs=5", "callbacks=none", "logger=none",
@@ -44,9 +45,21 @@ def same_weights(count: int) -> bool:
     )
 
 
-def test_the_best_rows_train_on_and_are_what_they_are_without_halving(command: Command) -> None:
-    ended = command("train.py", *HALVED, RATES)
-    assert ended.code == 0, ended.err
+@pytest.fixture
+def whole(trained_sweep: Trained) -> None:
+    """The sweep without halving, in `WHOLE`."""
+    trained_sweep(*QUICK, RATES, "sweep=s").rename(WHOLE)
+
+
+@pytest.fixture
+def halved(whole: None, trained_sweep: Trained) -> None:
+    """The sweep with halving, beside it."""
+    trained_sweep(*HALVED, RATES)
+
+
+def test_the_best_rows_train_on_and_are_what_they_are_without_halving(
+    command: Command, halved: None
+) -> None:
     found = ends(4)
     assert found[1:3] == [
         ("completed", 5, None),
@@ -68,8 +81,6 @@ def test_the_best_rows_train_on_and_are_what_they_are_without_halving(command: C
     verified = command("verify.py", f"trial={FOLDER / '2'}")
     assert verified.code == 0, verified.err
     assert "stopped in a stack of 2, stopped alone" in verified.out
-
-    command("train.py", *QUICK, RATES, "sweep=whole")
     assert torch.allclose(
         torch.cat([value.flatten() for value in weights(FOLDER / "1").values()]),
         torch.cat([value.flatten() for value in weights(WHOLE / "1").values()]),
@@ -78,8 +89,7 @@ def test_the_best_rows_train_on_and_are_what_they_are_without_halving(command: C
     )
 
 
-def test_a_later_command_trains_on_what_was_stopped(command: Command) -> None:
-    command("train.py", *HALVED, RATES)
+def test_a_later_command_trains_on_what_was_stopped(command: Command, halved: None) -> None:
     before, times = ends(4), [Path(FOLDER, str(n), "result.json").stat().st_mtime for n in range(4)]
     again = command("train.py", *HALVED, RATES)
     assert "3 stopped, 1 kept (completed)" in again.out
@@ -94,7 +104,6 @@ def test_a_later_command_trains_on_what_was_stopped(command: Command) -> None:
 
     none = command("train.py", *QUICK, RATES, "sweep=s")
     assert "3 going on from their last checkpoint, 1 kept (completed)" in none.out
-    command("train.py", *QUICK, RATES, "sweep=whole")
     assert ends(4) == ends(4, WHOLE)
     assert same_weights(4)
 
@@ -122,8 +131,9 @@ def test_seeds_of_a_row_stay_together_also_across_stacks_and_engines(command: Co
 
 
 def test_a_sweep_that_was_stopped_between_rungs_goes_on(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    command: Command, trained_sweep: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trained_sweep(*HALVED, RATES).rename(WHOLE)
     train = Phases._train
 
     def stop(self: Phases, phase: Any) -> None:
@@ -136,7 +146,6 @@ def test_a_sweep_that_was_stopped_between_rungs_goes_on(
         assert command("train.py", *HALVED, RATES).code == 130
     assert [epochs for _, epochs, _ in ends(4)] == [1, 1, 1, 1]
     command("train.py", *HALVED, RATES)
-    command("train.py", *HALVED, RATES, "sweep=whole")
     assert ends(4) == ends(4, WHOLE)
     for number in range(4):
         mine, other = weights(FOLDER / str(number)), weights(WHOLE / str(number))

@@ -1,6 +1,7 @@
 """Searches with Optuna: what is suggested, told and found, also after a crash."""
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from trialstack.sweep.phases import Phases  # noqa: E402
 from trialstack.sweep.told import Told  # noqa: E402
 
 Command = Callable[..., Ended]
+Trained = Callable[..., Path]
 
 WHOLE = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=4",
@@ -50,13 +52,12 @@ def told(folder: Path = FOLDER) -> list[Any]:
 
 
 @pytest.fixture
-def whole_search(command: Command, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def whole_search(trained_sweep: Trained) -> list[Any]:
     """What the study of a search was told that nobody stopped."""
-    folder = tmp_path_factory.getbasetemp() / "whole"
-    if not folder.exists():
-        there = f"hydra.sweep.dir={folder}"
-        assert command("train.py", *SEARCH, *SPACE, there, "sweep=whole").code == 0
-    return told(folder)
+    folder = trained_sweep(*SEARCH, *SPACE)
+    found = told(folder)
+    shutil.rmtree(folder)
+    return found
 
 
 def test_a_search_trains_batches_and_tells_what_came_out(command: Command) -> None:
@@ -266,8 +267,8 @@ def test_a_search_that_cannot_be(command: Command, overrides: list[str], says: s
     assert not FOLDER.exists()
 
 
-def test_a_study_of_another_space_is_refused(command: Command) -> None:
-    command("train.py", *SEARCH, *SPACE)
+def test_a_study_of_another_space_is_refused(command: Command, trained_sweep: Trained) -> None:
+    trained_sweep(*SEARCH, *SPACE)
     ended = command("train.py", *SEARCH, "optimizer.lr=choice(0.1,0.2)")
     assert ended.code == 2
     assert "of optimizer.lr they have 0.001 to 1, log, got choice(0.1, 0.2)" in ended.err
