@@ -38,16 +38,16 @@ class Python2Pickler(pickle._Pickler):
     }
 
 
-def batch(images: np.ndarray, labels: list[int]) -> bytes:
+def batch(rows: np.ndarray, labels: list[int]) -> bytes:
     """Return a batch as CIFAR-10's authors wrote it."""
     stream = io.BytesIO()
-    content = {b"data": images.reshape(len(images), -1), b"labels": labels}
+    content = {b"data": rows, b"labels": labels}
     Python2Pickler(stream, protocol=2).dump(content)
     return stream.getvalue().replace(b"numpy._core", b"numpy.core")
 
 
 CIFAR_FILES = {
-    name: batch(images, [3, 9, 0, 5])
+    name: batch(images.reshape(4, -1), [3, 9, 0, 5])
     for name, images in zip([*list(CIFAR10.md5)[:5], "test_batch"], COLOURS, strict=True)
 } | {"batches.meta": b"names"}
 
@@ -105,6 +105,11 @@ def test_a_damaged_batch_is_named_and_nothing_of_it_is_unpickled(
     assert "\n" not in str(said.value)
     CIFAR10(str(cifar.parent)).read()
     assert (cifar / "data_batch_2").read_bytes() == CIFAR_FILES["data_batch_2"]
+
+
+def test_an_array_may_be_written_by_columns() -> None:
+    rows = np.asfortranarray(COLOURS[0].reshape(4, -1))
+    np.testing.assert_array_equal(read_batch(batch(rows, [0] * 4))[0], COLOURS[0])
 
 
 class Harmful:

@@ -84,9 +84,10 @@ def read_batch(content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     with an array `data`, [n, 3072], and a list `labels`.
     """
     batch = _Inert(io.BytesIO(content), encoding="latin1").load()
-    *_, pixels = batch["data"].state  # of an array: version, shape, type, order, bytes
-    images = np.frombuffer(pixels.encode("latin1"), np.uint8).reshape(-1, 3, 32, 32)
-    return images, np.array(batch["labels"], np.uint8)
+    _, shape, _, by_columns, pixels = batch["data"].state  # of an array, as numpy writes it
+    rows = np.frombuffer(pixels.encode("latin1"), np.uint8)
+    rows = rows.reshape(shape, order="F" if by_columns else "C")
+    return rows.reshape(-1, 3, 32, 32), np.array(batch["labels"], np.uint8)
 
 
 class _Named:
