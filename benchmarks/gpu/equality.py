@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.gpu.check import NEEDS_CUDA, Finding, Where
 from benchmarks.gpu.stacks import OPTIMIZERS, Setup, Trained, apart, called, samples
+from trialstack.engine.activations import ACTIVATIONS
 
 SAMPLES, EPOCHS = 300, 3
 BOUND = 1e-9
@@ -23,7 +24,7 @@ def setups() -> Iterator[Setup]:
         yield Setup(optimizer, rates[:1], widths[:1], [dropout])
         yield Setup(optimizer, rates, [widths[0]] * 3, [dropout] * 3)
         yield Setup(optimizer, rates, widths, dropouts if dropout else [0.0] * 3, seeds)
-    for activation, hidden in product(("relu", "tanh", "gelu"), ((), (7,), (9, 8, 7))):
+    for activation, hidden in product(ACTIVATIONS, ((), (7,), (9, 8, 7))):
         yield Setup("sgd", rates, [hidden] * 3, dropouts, activation=activation)
 
 

@@ -103,7 +103,16 @@ def test_all_that_an_optimizer_does_stays_on_the_device(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dropouts", DROPOUTS)
 @pytest.mark.parametrize(
-    ("activation", "hidden"), [("relu", [7]), ("tanh", [7, 6, 5]), ("gelu", [300]), ("relu", [])]
+    ("activation", "hidden"),
+    [
+        ("relu", [7]),
+        ("tanh", [7, 6, 5]),
+        ("gelu", [300]),
+        ("silu", [7, 6]),
+        ("leaky_relu", [7]),
+        ("elu", [7]),
+        ("relu", []),
+    ],
 )
 def test_all_that_a_network_does_stays_on_the_device(
     activation: str, hidden: list[int], dropouts: list[float], dtype: torch.dtype

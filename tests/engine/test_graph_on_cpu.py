@@ -81,7 +81,15 @@ def test_a_replayed_chunk_does_what_the_plain_call_does(
 @pytest.mark.parametrize("own_seeds", [False, True])
 @pytest.mark.parametrize("dropouts", DROPOUTS)
 @pytest.mark.parametrize(
-    ("activation", "hidden"), [("gelu", [5]), ("tanh", [7, 6, 5]), ("relu", [])]
+    ("activation", "hidden"),
+    [
+        ("gelu", [5]),
+        ("tanh", [7, 6, 5]),
+        ("silu", [7, 6]),
+        ("leaky_relu", [5]),
+        ("elu", [5]),
+        ("relu", []),
+    ],
 )
 def test_networks_of_any_kind_are_replayed(
     activation: str,

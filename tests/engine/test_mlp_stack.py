@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trialstack.data.minibatches import Samples
+from trialstack.engine.activations import ACTIVATIONS
 from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.mlp_stack import Stack
 from trialstack.engine.models import MLP
@@ -94,7 +95,7 @@ def test_losses_and_their_gradients_are_those_of_torch(losses: list[CrossEntropy
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("hidden", [[], [7], [7, 6], [7, 6, 5]])
 def test_gradients_are_those_of_autograd(hidden: list[int], activation: str, count: int) -> None:
     made = networks(count, hidden, activation)
@@ -174,7 +175,7 @@ def test_the_forward_pass_is_the_networks(count: int) -> None:
 
 
 @pytest.mark.parametrize("probabilities", [[0.4], [0.4, 0.4], [0.4, 0.0, 0.1]])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_dropout_masks_values_and_gradients(activation: str, probabilities: list[float]) -> None:
     made = networks(len(probabilities), [7, 6], activation)
     built = stack(made, dropouts=probabilities)

@@ -48,7 +48,15 @@ def test_dropout_follows_every_hidden_layer_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("activation", "kind"), [("relu", nn.ReLU), ("tanh", nn.Tanh), ("gelu", nn.GELU)]
+    ("activation", "kind"),
+    [
+        ("relu", nn.ReLU),
+        ("tanh", nn.Tanh),
+        ("gelu", nn.GELU),
+        ("silu", nn.SiLU),
+        ("leaky_relu", nn.LeakyReLU),
+        ("elu", nn.ELU),
+    ],
 )
 def test_activations(activation: str, kind: type[nn.Module]) -> None:
     assert isinstance(MLP(SHAPE, 10, [5], activation=activation)[2], kind)

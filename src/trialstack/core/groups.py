@@ -160,7 +160,9 @@ class MLPConfig(ModelConfig):
         Rule("a list of whole numbers of at least 1, one a hidden layer", _is_widths, "[300,100]")
     )
     dropout: float = key(probability("0.2"), default=0.0, varies=True)
-    activation: str = key(one_of("relu", "tanh", "gelu"), default="relu")
+    activation: str = key(
+        one_of("relu", "tanh", "gelu", "silu", "leaky_relu", "elu"), default="relu"
+    )
     init: str = key(one_of(*INITIALIZERS), default="xavier_uniform", varies=True)
 
 

@@ -14,6 +14,15 @@ _relu_backward = torch.ops.aten.threshold_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _gelu_backward = torch.ops.aten.gelu_backward.grad_input
 _gelu = torch.ops.aten.gelu.out
+_silu_backward = torch.ops.aten.silu_backward.grad_input
+_silu = torch.ops.aten.silu.out
+_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
+_leaky_relu = torch.ops.aten.leaky_relu.out
+_elu_backward = torch.ops.aten.elu_backward.grad_input
+_elu = torch.ops.aten.elu.out
+
+NEGATIVE_SLOPE = 0.01
+"""Of a leaky ReLU, as torch.nn has it."""
 
 
 class Activation(ABC):
@@ -95,5 +104,38 @@ class GELU(Activation):
         _gelu_backward(gradient, before, grad_input=gradient)
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "tanh": Tanh, "gelu": GELU}
+class SiLU(Activation):
+    def activate(self, before: Tensor, after: Tensor) -> None:
+        _silu(before, out=after)
+
+    def turn_back(self, gradient: Tensor, before: Tensor, after: Tensor) -> None:
+        _silu_backward(gradient, before, grad_input=gradient)
+
+
+class LeakyReLU(Activation):
+    def activate(self, before: Tensor, after: Tensor) -> None:
+        _leaky_relu(before, NEGATIVE_SLOPE, out=after)
+
+    def turn_back(self, gradient: Tensor, before: Tensor, after: Tensor) -> None:
+        _leaky_relu_backward(gradient, before, NEGATIVE_SLOPE, False, grad_input=gradient)
+
+
+class ELU(Activation):
+    """With torch.nn's alpha of 1: below 0 the derivative is `after` + 1, without an exponential."""
+
+    def activate(self, before: Tensor, after: Tensor) -> None:
+        _elu(before, out=after)
+
+    def turn_back(self, gradient: Tensor, before: Tensor, after: Tensor) -> None:
+        _elu_backward(gradient, 1.0, 1.0, 1.0, True, after, grad_input=gradient)
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "relu": ReLU,
+    "tanh": Tanh,
+    "gelu": GELU,
+    "silu": SiLU,
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+}
 """By the names that MLP has for them."""

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from trialstack.core.errors import UserError
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
 
 
 class MLP(nn.Sequential):
@@ -25,7 +32,7 @@ class MLP(nn.Sequential):
         num_classes: C.
         hidden: widths of the hidden layers; `[]` is logistic regression.
         dropout: probability that a hidden unit is dropped in training.
-        activation: `relu`, `tanh` or `gelu`.
+        activation: of `ACTIVATIONS`, with torch's defaults.
         init: initializer of the weights, a name of torch.nn.init without its underscore.
     """
 
