@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    ExponentialLR,
     LinearLR,
     LRScheduler,
     OneCycleLR,
+    PolynomialLR,
     SequentialLR,
     StepLR,
 )
 
-from trialstack.core.schedule import Length
+from trialstack.core.schedule import Length, OfSteps
 from trialstack.core.schedules import parse_schedule
 
 STEPS, EPOCH, BASE = 40, 10, 0.1
@@ -25,6 +27,7 @@ def rates(name: str, **settings: Any) -> list[float]:
     """Return the rate of every step of a run of 4 epochs of 10 steps."""
     numbers_K = np.arange(STEPS, dtype=np.float64)
     kind = parse_schedule({"name": name, **settings})
+    assert isinstance(kind, OfSteps)
     return [float(rate) for rate in kind.rates(numbers_K, BASE, Length(STEPS, EPOCH))]
 
 
@@ -34,7 +37,13 @@ def test_constant_is_the_optimizers_rate() -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("constant", {}), ("cosine", {"eta_min": 0.0}), ("step", {"step_size": 5, "gamma": 0.1})],
+    [
+        ("constant", {}),
+        ("cosine", {"eta_min": 0.0}),
+        ("step", {"step_size": 5, "gamma": 0.1}),
+        ("exponential", {"gamma": 0.5}),
+        ("polynomial", {"power": 2.0}),
+    ],
 )
 def test_warm_up_rises_linearly_to_the_optimizers_rate(
     name: str, settings: dict[str, float]
@@ -60,6 +69,16 @@ def test_cosine_after_a_warm_up_takes_the_steps_that_are_left() -> None:
 def test_step_multiplies_by_gamma_every_step_size_epochs() -> None:
     seen = rates("step", step_size=2, gamma=0.5, warmup_epochs=0)
     assert seen == pytest.approx([BASE] * 20 + [BASE / 2] * 20)
+
+
+def test_exponential_multiplies_by_gamma_an_epoch() -> None:
+    seen = rates("exponential", gamma=0.5, warmup_epochs=1)
+    assert seen[10::10] == pytest.approx([BASE, BASE / 2, BASE / 4])
+
+
+def test_polynomial_is_a_power_of_what_is_left_after_the_warm_up() -> None:
+    seen = rates("polynomial", power=2.0, warmup_epochs=1)
+    assert seen[10:] == pytest.approx([BASE * (1 - step / 30) ** 2 for step in range(30)])
 
 
 def test_onecycle_peaks_after_pct_start_of_the_run() -> None:
@@ -90,6 +109,10 @@ def by_torch(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> LRSched
         parts.append(CosineAnnealingLR(optimizer, STEPS - warmup_steps, group["eta_min"]))
     elif group["name"] == "step":
         parts.append(StepLR(optimizer, group["step_size"] * EPOCH, group["gamma"]))
+    elif group["name"] == "exponential":
+        parts.append(ExponentialLR(optimizer, group["gamma"] ** (1 / EPOCH)))
+    elif group["name"] == "polynomial":
+        parts.append(PolynomialLR(optimizer, STEPS - warmup_steps, group["power"]))
     return (
         SequentialLR(optimizer, parts, [warmup_steps])
         if len(parts) == 2
@@ -104,6 +127,10 @@ GROUPS = [
     {"name": "cosine", "eta_min": 0.0, "warmup_epochs": 0.5},
     {"name": "step", "step_size": 2, "gamma": 0.3, "warmup_epochs": 0},
     {"name": "step", "step_size": 3, "gamma": 0.5, "warmup_epochs": 1},
+    {"name": "exponential", "gamma": 0.7, "warmup_epochs": 0},
+    {"name": "exponential", "gamma": 1.1, "warmup_epochs": 0.5},
+    {"name": "polynomial", "power": 1.0, "warmup_epochs": 0},
+    {"name": "polynomial", "power": 2.5, "warmup_epochs": 1.25},
     {
         "name": "onecycle",
         "max_lr": 0.3,

@@ -7,8 +7,10 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tests.conftest import composed
+from tests.conftest import ROOT, composed, longer
+from tests.run.test_runs import metrics, weights
 from trialstack.core.errors import Diverged
 from trialstack.data.datamodule import Digits
 from trialstack.data.minibatches import ShuffledMinibatches
@@ -17,6 +19,7 @@ from trialstack.engine.shortest import shortest
 from trialstack.run.evaluation import evaluate
 from trialstack.run.restore import best_classifier
 from trialstack.run.train import train
+from trialstack.run.trial import compose_trial, resume_trial
 
 
 def parts(folder: Path, *overrides: str) -> tuple[Classifier, Digits]:
@@ -56,8 +59,8 @@ def test_two_epochs_are_bit_equal_to_a_hand_written_loop(override: str, tmp_path
             optimizer.zero_grad()
             cross_entropy(expected(images), labels).backward()
             optimizer.step()
-    for name, weights in expected.state_dict().items():
-        assert torch.equal(trained[name], weights), name
+    for name, value in expected.state_dict().items():
+        assert torch.equal(trained[name], value), name
 
 
 def test_initial_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
@@ -70,6 +73,43 @@ def test_initial_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
     torch.manual_seed(6)
     assert torch.equal(first, initial())
     assert not torch.equal(first, initial("seed=2"))
+
+
+def test_plateau_reduces_the_rate_as_torchs_scheduler_does_and_goes_on_bit_equal(
+    tmp_path: Path,
+) -> None:
+    common = (
+        "callbacks=none", "logger=none", "model.hidden=[16]", "test=false", "objective=val/loss",
+        "trainer.limit_train_batches=5", "schedule=plateau", "schedule.factor=0.5",
+        "schedule.patience=0", "schedule.threshold=0.5",
+    )  # fmt: skip
+    for name, epochs in (("whole", 6), ("parts", 3)):
+        overrides = [*common, f"trainer.max_epochs={epochs}"]
+        train([compose_trial(overrides, tmp_path / name, ROOT / "conf")])
+    train([longer(resume_trial(tmp_path / "parts"), epochs=6)])
+
+    rows = metrics(tmp_path / "whole")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
+    scheduler = ReduceLROnPlateau(optimizer, "min", factor=0.5, patience=0, threshold=0.5)
+    for row in rows:
+        assert float(row["lr"]) == optimizer.param_groups[0]["lr"]
+        scheduler.step(float(row["val/loss"]))
+    assert float(rows[3]["lr"]) < float(rows[2]["lr"])  # reduced where the other one stopped
+
+    others = metrics(tmp_path / "parts")
+    assert [row | {"seconds": ""} for row in others] == [row | {"seconds": ""} for row in rows]
+    resumed, expected = (weights(tmp_path / name, "last") for name in ("parts", "whole"))
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def test_plateau_waits_for_a_validation(tmp_path: Path) -> None:
+    overrides = (
+        "model.hidden=[16]", "test=false", "trainer.limit_train_batches=2", "trainer.max_epochs=4",
+        "trainer.check_val_every_n_epoch=2", "schedule=plateau", "schedule.monitor=val/loss",
+        "schedule.patience=0", "schedule.threshold=0.9",
+    )  # fmt: skip
+    train([composed(tmp_path, *overrides, "optimizer.lr=0.01")])
+    assert [float(row["lr"]) for row in metrics(tmp_path)] == [0.01] * 4
 
 
 def test_epoch_metrics_are_means_over_samples() -> None:

@@ -4,6 +4,7 @@ Metrics have names such as `val/loss`: a part of the data, and what is measured 
 """
 
 import re
+from typing import Literal
 
 from trialstack.core.rule import Rule
 
@@ -32,7 +33,7 @@ METRIC = Rule(
 """Of `objective`."""
 
 
-def direction(objective: str) -> str:
+def direction(objective: str) -> Literal["min", "max"]:
     """Return `min` or `max`, Lightning's and Optuna's words, by the metric's name: losses and
     errors are to fall, everything else to rise.
     """

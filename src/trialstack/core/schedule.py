@@ -1,4 +1,5 @@
-"""What a schedule is: the learning rate as one function of the optimizer step, for both engines.
+"""What a schedule is: as a rule, the learning rate as one function of the optimizer step, for both
+engines.
 
 Shapes: K optimizer steps.
 """
@@ -31,8 +32,8 @@ class Length(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule(Group, ABC):
-    """The keys of a `schedule` group; trials of a stack may differ in them.
+class Schedule(Group):
+    """The keys of a `schedule` group.
 
     Attributes:
         laid_out: for a run's length, so that a longer run would have had other rates from the
@@ -40,6 +41,19 @@ class Schedule(Group, ABC):
     """
 
     laid_out: ClassVar[bool] = False
+
+    def largest(self, base: float, epochs: int) -> float:
+        """Return the decimal logarithm of the largest rate in a run of some epochs, minus infinity
+        for rates of 0.
+        """
+        return log10(base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfSteps(Schedule, ABC):
+    """A schedule whose rates are known before the first step; trials of a stack may differ in its
+    keys.
+    """
 
     @abstractmethod
     def rates(self, steps_K: NDArray[float64], base: float, length: Length) -> NDArray[float64]:
@@ -51,15 +65,9 @@ class Schedule(Group, ABC):
             length: of the run.
         """
 
-    def largest(self, base: float, epochs: int) -> float:
-        """Return the decimal logarithm of the largest rate in a run of some epochs, minus infinity
-        for rates of 0.
-        """
-        return log10(base)
-
 
 @dataclass(frozen=True, kw_only=True)
-class WarmedUp(Schedule):
+class WarmedUp(OfSteps):
     """A schedule after a linear warm-up to the optimizer's learning rate.
 
     Attributes:

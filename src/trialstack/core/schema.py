@@ -23,6 +23,7 @@ from trialstack.core.objective import METRIC
 from trialstack.core.rule import Rule, flag, one_of, whole
 from trialstack.core.schedule import Schedule
 from trialstack.core.schedules import SCHEDULES
+from trialstack.core.schedules.plateau import Plateau
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +86,14 @@ class TrialConfig(Group):
     @property
     def watched(self) -> dict[str, str]:
         """Metrics that something depends on, by the key that names them."""
-        return {"objective": self.objective} | {
+        of_callbacks = {
             f"callbacks.{name}.monitor": callback.monitor
             for name, callback in self.callbacks.items()
             if isinstance(callback, CallbackConfig) and callback.monitor is not None
         }
+        plateau = self.schedule if isinstance(self.schedule, Plateau) else None
+        of_schedule = {} if plateau is None else {"schedule.monitor": plateau.monitor}
+        return {"objective": self.objective, **of_callbacks, **of_schedule}
 
     @property
     def dropout(self) -> float:

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torchmetrics import SumMetric
 
 from trialstack.core.build import build
 from trialstack.core.errors import Diverged, UserError
 from trialstack.core.groups import CrossEntropyConfig
+from trialstack.core.objective import direction
 from trialstack.core.random_streams import stream
-from trialstack.core.schedule import Length
+from trialstack.core.schedule import Length, OfSteps
 from trialstack.core.schedules import parse_schedule
+from trialstack.core.schedules.plateau import Plateau
 from trialstack.core.schema import TrialConfig
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.data.image_spec import ImageSpec
@@ -175,8 +177,10 @@ class Classifier(LightningModule):
         torch.manual_seed(stream(self.seed, self.current_epoch, self.global_rank))
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        self._lr = float(scheduler.optimizer.param_groups[0]["lr"])  # what the step was made with
-        super().lr_scheduler_step(scheduler, metric)
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            # what the step was made with
+            self._lr = float(scheduler.optimizer.param_groups[0]["lr"])
+            super().lr_scheduler_step(scheduler, metric)
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("val", self.val_metrics)
@@ -204,6 +208,18 @@ class Classifier(LightningModule):
         ):
             self.diverged[0] = self.current_epoch + 1
             raise Diverged(self.diverged[0])
+        if isinstance(self.schedule, Plateau):
+            self._follow(self.schedule.monitor)
+
+    def _follow(self, metric: str) -> None:
+        """Make the step of a scheduler that follows a metric, if the epoch has measured it.
+
+        Lightning would make it after the epoch's checkpoint is written, and a run that goes on from
+        there never.
+        """
+        [config] = self.trainer.lr_scheduler_configs
+        if (self.current_epoch + 1) % config.frequency == 0:
+            config.scheduler.step(self.trial_metrics[0][metric])
 
     def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
         loss, accuracy = metrics.finish()
@@ -231,21 +247,44 @@ class Classifier(LightningModule):
         optimizer: Optimizer = build(
             "optimizer", self.optimizer_group, Optimizer, self.parameters()
         )
+        if isinstance(self.schedule, OfSteps):
+            scheduler = self._scheduler_of_steps(optimizer, self.schedule, trainer)
+        else:
+            assert isinstance(self.schedule, Plateau)
+            scheduler = self._following_scheduler(optimizer, self.schedule, trainer)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _scheduler_of_steps(
+        self, optimizer: Optimizer, schedule: OfSteps, trainer: Trainer
+    ) -> LRSchedulerConfigType:
         steps, epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs
         assert epochs is not None
         base, all_steps = float(optimizer.param_groups[0]["lr"]), steps
         if self.epochs is not None:
             all_steps = steps * self.epochs // epochs
-        rates_K = self.schedule.rates(
+        rates_K = schedule.rates(
             np.arange(steps, dtype=np.float64), base, Length(all_steps, steps / epochs)
         ).tolist()
         for group in optimizer.param_groups:
             group["initial_lr"] = 1.0  # LambdaLR multiplies it by what follows
         # it asks for the rate of the step after the last one, too
         scheduler = LambdaLR(optimizer, lambda step: rates_K[min(step, steps - 1)])
+        return {"scheduler": scheduler, "interval": "step"}
+
+    def _following_scheduler(
+        self, optimizer: Optimizer, schedule: Plateau, trainer: Trainer
+    ) -> LRSchedulerConfigType:
+        """Its steps are Lightning's to make for a module of the user's own; else they are ours, and
+        Lightning keeps it in checkpoints.
+        """
+        monitor = schedule.monitor
+        of_validation = monitor.startswith("val/")
         return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            "scheduler": ReduceLROnPlateau(optimizer, direction(monitor), **schedule.arguments),
+            "interval": "epoch",
+            "frequency": (trainer.check_val_every_n_epoch or 1) if of_validation else 1,
+            "monitor": monitor,
+            "reduce_on_plateau": self.own is not None,
         }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trialstack.core.errors import Diverged
 from trialstack.core.objective import improves
-from trialstack.core.schedule import Length
+from trialstack.core.schedule import Length, OfSteps
 from trialstack.data.minibatches import Batch, Samples
 from trialstack.engine import execution
 from trialstack.engine.chunks import Order, ShuffledChunks, folds_of
@@ -91,7 +91,9 @@ class StackedClassifier(LightningModule):
         self.losses = [classifier.criterion for classifier in classifiers]
         self.metrics = classifiers[0].metrics
         self.outputs: list[list[Output]] = [[] for _ in classifiers]
-        self.schedules = [classifier.schedule for classifier in classifiers]
+        # what follows a metric is not planned into a stack
+        schedules = [classifier.schedule for classifier in classifiers]
+        self.schedules = [schedule for schedule in schedules if isinstance(schedule, OfSteps)]
         self.base_rates = [
             float(complete_settings(optimizer)["lr"]) for optimizer in self.optimizer_groups
         ]

@@ -28,6 +28,8 @@ from trialstack.core.groups import (
 from trialstack.core.identity import flat
 from trialstack.core.key import Key
 from trialstack.core.origins import imported
+from trialstack.core.schedule import Schedule
+from trialstack.core.schedules.plateau import Plateau
 from trialstack.core.schema import TrialConfig, may_vary
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.engine.losses import CrossEntropyLoss
@@ -257,6 +259,7 @@ def _reasons(config: TrialConfig, callbacks: Sequence[Callback]) -> Iterator[str
     yield from _model_reasons(config.model)
     yield from _optimizer_reasons(config.optimizer)
     yield from _loss_reasons(config.loss)
+    yield from _schedule_reasons(config.schedule)
     yield from _data_reasons(config.data)
     yield from _trainer_reasons(config.trainer)
     for callback in callbacks:
@@ -291,6 +294,11 @@ def _optimizer_reasons(optimizer: OptimizerConfig) -> Iterator[str]:
 def _loss_reasons(loss: LossConfig) -> Iterator[str]:
     if _class(loss) is not CrossEntropyLoss:
         yield f"loss._target_={loss.target}, only with trialstack.losses.CrossEntropyLoss"
+
+
+def _schedule_reasons(schedule: Schedule) -> Iterator[str]:
+    if isinstance(schedule, Plateau):
+        yield f"schedule=plateau, whose rates follow {schedule.monitor}"
 
 
 def _data_reasons(data: DataConfig) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from trialstack.core.members import members
 from trialstack.core.schedule import Schedule
 
-SCHEDULES = {name: kind for name, [kind] in members(sys.modules[__name__], Schedule).items()}  # type: ignore[type-abstract]
+SCHEDULES = {name: kind for name, [kind] in members(sys.modules[__name__], Schedule).items()}
 
 
 def parse_schedule(group: Mapping[str, Any]) -> Schedule:

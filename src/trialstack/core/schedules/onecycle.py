@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 from trialstack.core.key import key
 from trialstack.core.rule import number, positive
-from trialstack.core.schedule import Length, Schedule, either, half_cosine, log10
+from trialstack.core.schedule import Length, OfSteps, either, half_cosine, log10
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneCycle(Schedule):
+class OneCycle(OfSteps):
     """Two half cosines, whatever the optimizer's learning rate; it warms up by itself.
 
     Attributes:
