@@ -50,6 +50,8 @@ CASES: dict[str, list[tuple[str, ...]]] = {
             "schedule.warmup_epochs=0.5",
         ),
         "adamw": ("optimizer=adamw", "model.activation=gelu", "schedule=onecycle"),
+        "rmsprop": ("optimizer=rmsprop", "model.activation=silu", "schedule=exponential"),
+        "adagrad": ("optimizer=adagrad", "model.activation=elu", "schedule=polynomial"),
         "early": (
             "callbacks=early_stopping",
             "callbacks.early_stopping.patience=1",

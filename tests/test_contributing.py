@@ -32,7 +32,7 @@ def test_a_schedule_and_an_optimizer_are_a_file_and_a_yaml_each(tmp_path: Path) 
         (tmp_path / name).write_text(content)
     trial = (
         "schedule=linear",
-        "optimizer=rmsprop",
+        "optimizer=adadelta",
         "model.hidden=[8]",
         "trainer.max_epochs=2",
         "trainer.limit_train_batches=9",
@@ -41,7 +41,7 @@ def test_a_schedule_and_an_optimizer_are_a_file_and_a_yaml_each(tmp_path: Path) 
     sweep = (
         "-m",
         "sweep=s",
-        "optimizer.alpha=0.9,0.99",
+        "optimizer.rho=0.9,0.99",
         "engine=stacked,eager",
         "trainer.precision=64-true",
     )

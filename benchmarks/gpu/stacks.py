@@ -28,6 +28,8 @@ OPTIMIZERS: dict[str, Mapping[str, Any]] = {
     "nesterov": {**SGD, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
     "adam": {"_target_": "torch.optim.Adam", "lr": 0.001, "weight_decay": 0.01},
     "adamw": {"_target_": "torch.optim.AdamW", "lr": 0.001, "weight_decay": 0.01},
+    "rmsprop": {"_target_": "torch.optim.RMSprop", "lr": 0.001, "momentum": 0.9},
+    "adagrad": {"_target_": "torch.optim.Adagrad", "lr": 0.01, "weight_decay": 0.01},
 }
 
 

@@ -14,7 +14,7 @@ import torch
 from hydra.utils import get_class
 from lightning.pytorch import Trainer
 
-from tests.conftest import Ended
+from tests.conftest import Ended, composed
 from trialstack.core.errors import UserError
 from trialstack.core.groups import INITIALIZERS, PRECISIONS, TrainerConfig
 from trialstack.core.sizes import DATASETS
@@ -376,6 +376,33 @@ def test_what_cannot_be_is_said_before_anything_is_written(
     assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
     assert message in ended.err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("optimizer=rmsprop optimizer.alpha=1.0", "optimizer.alpha must be a number from 0 up to"),
+        ("optimizer=rmsprop optimizer.centered=1", "optimizer.centered must be true or false"),
+        ("optimizer=adagrad optimizer.eps=0", "optimizer.eps must be a number above 0"),
+        ("optimizer=adagrad optimizer.initial_accumulator_value=-1", "of at least 0, got -1"),
+        ("schedule=exponential schedule.gamma=0", "schedule.gamma must be a number above 0"),
+        ("schedule=exponential schedule.gamma=1e4 trainer.max_epochs=20", "got 1e78"),
+        ("schedule=polynomial schedule.power=-1", "schedule.power must be a number above 0"),
+        ("schedule=plateau schedule.factor=1.0", "schedule.factor must be a number between 0 and"),
+        ("schedule=plateau schedule.monitor=lr", "schedule.monitor must be the name of a metric"),
+        (
+            "schedule=plateau objective=train/acc schedule.monitor=val/acc "
+            "trainer.limit_val_batches=0",
+            "schedule.monitor=val/acc needs validation",
+        ),
+    ],
+)
+def test_numbers_of_optimizers_and_schedules_have_rules(
+    overrides: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as raised:
+        composed(tmp_path, *overrides.split())
+    assert message in str(raised.value)
 
 
 def test_a_key_for_interpolations_is_read(command: Command) -> None:

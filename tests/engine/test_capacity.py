@@ -30,6 +30,7 @@ SAMPLES, VALIDATION = 55_000, 1000
         ["model=mlp300"],
         ["model=mlp300", "optimizer.momentum=0.9", "trainer.precision=64-true"],
         ["model=mlp128"],
+        ["model=mlp300", "optimizer=rmsprop"],
         ["model=mlp300", "model.hidden=[1024,1024]", "model.dropout=0.2"],
         ["model=mlp300", "model.hidden=[64,64,64,64]", "optimizer=adamw", "model.dropout=0.5"],
         ["model=mlp300", "model.hidden=[]", "engine.steps_per_execution=256"],

@@ -29,6 +29,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"_target_": "torch.optim.Adam", "lr": 0.1},
     "adam and decay": {"_target_": "torch.optim.Adam", "lr": 0.1, "weight_decay": 0.01},
     "adamw": {"_target_": "torch.optim.AdamW", "lr": 0.1},
+    "rmsprop": {"_target_": "torch.optim.RMSprop", "lr": 0.1, "momentum": 0.9},
+    "adagrad": {"_target_": "torch.optim.Adagrad", "lr": 0.1, "weight_decay": 0.01},
 }
 STEPS, SAMPLES, BATCH = 6, 100, 8
 
@@ -133,6 +135,8 @@ MOST = {
     "adam": 15,
     "adam and decay": 15,
     "adamw": 15,
+    "rmsprop": 23,
+    "adagrad": 20,
 }
 """Kernels of a step with two hidden layers, by optimizer; without Triton Adam has 7 more."""
 

@@ -64,6 +64,10 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
         ["schedule=cosine", "schedule.warmup_epochs=0.5"],
         ["schedule=step", "schedule.step_size=1"],
         ["schedule=onecycle"],
+        ["optimizer=rmsprop", "schedule=exponential", "model.activation=silu"],
+        ["optimizer=rmsprop", "optimizer.momentum=0.9", "optimizer.weight_decay=0.01"],
+        ["optimizer=adagrad", "optimizer.lr_decay=0.01", "model.activation=leaky_relu"],
+        ["schedule=polynomial", "schedule.warmup_epochs=0.5", "model.activation=elu"],
         ["model.activation=gelu", "data.normalize=standard"],
         ["model.hidden=[]", "data.batch_size=1000"],
         ["loss.class_weights=balanced", "loss.label_smoothing=0.1"],
@@ -142,6 +146,37 @@ def test_a_trial_in_a_stack_is_the_trial_alone(group: str, tmp_path: Path) -> No
             folder = tmp_path / name / str(order.index(number))
             assert_close(weights(folder, "last"), alone)
             assert_rows_close(metrics(folder), expected)
+
+
+@pytest.mark.parametrize(
+    ("groups", "trials"),
+    [
+        (
+            ["optimizer=rmsprop", "schedule=exponential"],
+            [
+                ["optimizer.alpha=0.99", "optimizer.momentum=0.5", "schedule.gamma=0.5"],
+                ["optimizer.eps=1e-5", "optimizer.weight_decay=0.01", "schedule.gamma=1.1"],
+            ],
+        ),
+        (
+            ["optimizer=adagrad", "schedule=polynomial"],
+            [
+                ["optimizer.lr_decay=0.1", "optimizer.eps=1e-5", "schedule.power=2"],
+                ["optimizer.initial_accumulator_value=0.5", "schedule.warmup_epochs=1"],
+            ],
+        ),
+    ],
+    ids=["rmsprop", "adagrad"],
+)
+def test_trials_may_differ_in_numbers_of_their_optimizer_and_schedule(
+    groups: list[str], trials: list[list[str]], tmp_path: Path
+) -> None:
+    results = train(stack_of(tmp_path, trials, *DOUBLE, CHUNKS, *groups))
+    assert [result.stack_size for result in results] == [2, 2]
+    for number, trial in enumerate(trials):
+        alone = trained(tmp_path / "alone", *DOUBLE, CHUNKS, *groups, *trial)
+        assert_close(weights(tmp_path / str(number), "last"), alone)
+        assert_rows_close(metrics(tmp_path / str(number)), metrics(tmp_path / "alone"))
 
 
 def test_a_large_stack_writes_few_checkpoints(
@@ -392,7 +427,18 @@ def test_networks_of_other_widths_share_a_stack(
         assert results[number].parameters == alone_result.parameters
 
 
-def test_padding_stays_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer=adamw"],
+        ["optimizer=rmsprop", "optimizer.momentum=0.9", "model.activation=silu"],
+        ["optimizer=adagrad", "optimizer.initial_accumulator_value=0.0", "model.activation=elu"],
+    ],
+    ids=" ".join,
+)
+def test_padding_stays_zero(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stacks: list[Stack] = []
     original = Stack.begin_epoch
 
@@ -401,7 +447,7 @@ def test_padding_stays_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         original(stack, *arguments, **named)
 
     monkeypatch.setattr(Stack, "begin_epoch", begin_epoch)
-    train(stack_of(tmp_path, WIDTHS, *SMALL, "optimizer=adamw", "engine.pad=true"))
+    train(stack_of(tmp_path, WIDTHS, *SMALL, *overrides, "engine.pad=true"))
     stack = stacks[0]
     for tensor in (stack.parameters, *stack.optimizer.state.values()):
         assert tensor.count_nonzero() > 0

@@ -15,7 +15,9 @@ from trialstack.engine.stacked_optimizers import build_optimizer
 
 STEPS, SHAPE = 100, (4, 3)
 
-SGD, ADAM, ADAMW = ({"_target_": f"torch.optim.{name}"} for name in ("SGD", "Adam", "AdamW"))
+SGD, ADAM, ADAMW, RMSPROP, ADAGRAD = (
+    {"_target_": f"torch.optim.{name}"} for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+)
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sgd": [
         SGD | {"lr": lr, "weight_decay": decay}
@@ -35,6 +37,19 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "adam and decay": [ADAM | {"lr": 0.1, "weight_decay": decay} for decay in (0.0, 0.1)],
     "adamw": [ADAMW | {"lr": lr, "weight_decay": 0.1} for lr in (0.1, 0.01)],
+    "rmsprop": [
+        RMSPROP | {"lr": lr, "alpha": alpha, "eps": eps}
+        for lr, alpha, eps in ((0.1, 0.9, 1e-7), (0.01, 0.99, 1e-3))
+    ],
+    "rmsprop, momentum and decay": [
+        RMSPROP | {"lr": 0.01, "momentum": momentum, "weight_decay": 0.1 * momentum}
+        for momentum in (0.9, 0.0)
+    ],
+    "adagrad": [
+        ADAGRAD | {"lr": 0.1, "lr_decay": decay, "initial_accumulator_value": initial, "eps": eps}
+        for decay, initial, eps in ((0.0, 0.0, 1e-7), (0.1, 0.5, 1e-3))
+    ],
+    "adagrad and decay": [ADAGRAD | {"lr": 0.1, "weight_decay": decay} for decay in (0.0, 0.1)],
 }
 ALONE = [(name, [settings]) for name, trials in SETTINGS.items() for settings in trials]
 TOGETHER = list(SETTINGS.items())

@@ -54,6 +54,7 @@ REASONS = {
     "+optimizer.maximize=true": "optimizer.maximize=True",
     "+optimizer.dampening=0.1": "optimizer.dampening=0.1",
     "optimizer=adam +optimizer.amsgrad=true": "optimizer.amsgrad=True",
+    "optimizer=rmsprop optimizer.centered=true": "optimizer.centered=True",
     "schedule=plateau": "schedule=plateau, whose rates follow val/acc",
     f"data.augment=[{FLIP}]": "data.augment, which transforms images one by one",
     "data._target_=tests.run.test_grouping.Own": "which has its own train_dataloader",

@@ -172,7 +172,7 @@ class OptimizerConfig(Component):
 
     Attributes:
         lr: learning rate, which the schedule begins with.
-        momentum: of SGD.
+        momentum: of SGD and RMSprop.
         weight_decay: of the weights, a step, times the learning rate.
         nesterov: Nesterov's momentum in the place of the plain one.
     """
@@ -212,6 +212,36 @@ class AdamConfig(OptimizerConfig):
         default=None,
         varies=True,
     )
+    eps: float | None = key(positive("1e-7"), default=None, varies=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSpropConfig(OptimizerConfig):
+    """Of torch.optim.RMSprop.
+
+    Attributes:
+        alpha: part of the average of squared gradients that a step keeps.
+        eps: what is added to its root.
+        centered: whether the square of the average of gradients is taken off it.
+    """
+
+    alpha: float | None = key(probability("0.9"), default=None, varies=True)
+    eps: float | None = key(positive("1e-7"), default=None, varies=True)
+    centered: bool | None = key(flag("false"), default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdagradConfig(OptimizerConfig):
+    """Of torch.optim.Adagrad.
+
+    Attributes:
+        lr_decay: times the number of steps before, plus 1: what the learning rate is divided by.
+        initial_accumulator_value: what the sum of squared gradients begins with.
+        eps: what is added to its root.
+    """
+
+    lr_decay: float | None = key(not_negative("0.0"), default=None, varies=True)
+    initial_accumulator_value: float | None = key(not_negative("0.1"), default=None, varies=True)
     eps: float | None = key(positive("1e-7"), default=None, varies=True)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from trialstack.core.groups import (
+    AdagradConfig,
     AdamConfig,
     CallbackConfig,
     Component,
@@ -15,6 +16,7 @@ from trialstack.core.groups import (
     MLPConfig,
     ModelConfig,
     OptimizerConfig,
+    RMSpropConfig,
     TrainerConfig,
 )
 from trialstack.core.halving import HalvingConfig
@@ -107,7 +109,12 @@ MODELS = {"trialstack.models.MLP": MLPConfig}
 SCHEDULE_NAME = one_of(*SCHEDULES)
 """Of `schedule.name`; a schedule's other keys are its own."""
 
-OPTIMIZERS = {"torch.optim.Adam": AdamConfig, "torch.optim.AdamW": AdamConfig}
+OPTIMIZERS: dict[str, type[OptimizerConfig]] = {
+    "torch.optim.Adagrad": AdagradConfig,
+    "torch.optim.Adam": AdamConfig,
+    "torch.optim.AdamW": AdamConfig,
+    "torch.optim.RMSprop": RMSpropConfig,
+}
 """Optimizers that have keys of their own, by `optimizer._target_`."""
 
 LOSSES = {"trialstack.losses.CrossEntropyLoss": CrossEntropyConfig}

@@ -29,8 +29,8 @@ def build_optimizer(settings: Settings, weights: Tensor) -> StackedOptimizer[Any
 def tensors_per_parameter(settings: Settings) -> int:
     """Return how many numbers an optimizer keeps for each parameter, itself included."""
     one = build_optimizer(settings, torch.zeros(len(settings), 1, 1))
-    kept = (one.weights, one.accumulator, *one.state.values())
-    return len({tensor.data_ptr() for tensor in kept})
+    kept = (*vars(one).values(), *one.state.values())
+    return len({tensor.data_ptr() for tensor in kept if torch.is_tensor(tensor)})
 
 
 def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
