@@ -75,8 +75,8 @@ def named_class(group: str, config: Any, kind: type[T]) -> type[T]:
     """Return the class that `config["_target_"]` names, a subclass of `kind`.
 
     Raises:
-        UserError: there is no such class, it is not of that kind, or the config has other keys of
-            Hydra's.
+        UserError: there is no such class, it needs what is not installed, it is not of that kind,
+            or the config has other keys of Hydra's.
     """
     if not isinstance(config, Mapping):
         raise UserError(
@@ -96,6 +96,8 @@ def named_class(group: str, config: Any, kind: type[T]) -> type[T]:
         cls = imported(str(target))
         if not isinstance(cls, type):
             raise ImportError(f"it is a {type(cls).__name__}")
+    except UserError:  # of a module that needs a package which is not installed
+        raise
     except (Exception, SystemExit) as error:
         raise UserError(
             f"{group}._target_ must name a class that can be imported, got {target} "

@@ -19,6 +19,8 @@ EVALUATIONS = {
     "test": (Path("evaluation.json"), Path("evaluation.png")),
     "val": (Path("evaluation-val.json"), Path("evaluation-val.png")),
 }
+WANDB = Path("wandb.json")
+MLFLOW = Path("mlflow.json")
 LOCK = Path(".lock")
 PROBE = Path(".probe")
 WORKERS = Path(".workers")

@@ -114,7 +114,9 @@ def check_options(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         group, _, option = argument.lstrip("+").partition("=")
-        if group in GROUPS and any(_NO_NAME.fullmatch(name.strip()) for name in option.split(",")):
+        if group in GROUPS and any(
+            _NO_NAME.fullmatch(name.strip(" []")) for name in option.split(",")
+        ):
             raise UserError(
                 f"{group} must be the name of an option, got {argument}; try "
                 f"{group}={GROUPS[group].option}"

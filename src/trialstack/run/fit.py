@@ -294,7 +294,7 @@ class Fit(ABC):
         finally:
             for run in self._unfinished():
                 run.write_result(self.timing.seconds)
-                self.reports[run].end_loggers("failed")
+                self.reports[run].end_loggers(run.result.status)
 
     def _unfinished(self) -> list[Run]:
         return [run for run in self.runs if run not in self._concluded]
@@ -379,7 +379,7 @@ class Fit(ABC):
                         raise
                     run.record(status=Status.FAILED, reason=reason(error))
                     log.exception("the trial has failed after its training")
-                    self.reports[run].end_loggers("failed")
+                    self.reports[run].end_loggers(Status.FAILED)
                 log.info("%s: %s", run.result.status, os.path.relpath(run.folder))
             run.write_result(self.timing.seconds)
             self._concluded.add(run)

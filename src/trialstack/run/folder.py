@@ -172,6 +172,12 @@ def lock_folder(folder: Path) -> Path:
     )
 
 
+def sweep_of(folder: Path) -> str | None:
+    """Return the name of the sweep that a trial's folder is of, None if it is of none."""
+    held = lock_folder(folder)
+    return None if held == folder else held.name
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process, which may hold it already.

@@ -10,7 +10,8 @@ from lightning.pytorch.loggers import Logger
 
 from trialstack.core import layout
 from trialstack.core.objective import direction, rounded
-from trialstack.run.metrics_csv import EpochRow, metrics, write_rows
+from trialstack.run.metrics_csv import EpochRow, measured, metrics, write_rows
+from trialstack.run.tracking import TrackingLogger
 
 WIDTH = 80
 
@@ -34,13 +35,14 @@ class History:
         write_rows(self.file, self.rows, on_disk)
 
     @staticmethod
-    def log(loggers: Sequence[Logger], row: EpochRow) -> None:
-        """Give an epoch's numbers to loggers, against optimizer steps."""
+    def log(loggers: Sequence[Logger], rows: Sequence[EpochRow]) -> None:
+        """Give the numbers of epochs to loggers, against optimizer steps."""
         for logger in loggers:
-            logger.log_metrics(
-                {name: row[name] for name in (*metrics([row]), "lr") if name in row},
-                step=int(row["step"]),
-            )
+            if isinstance(logger, TrackingLogger):
+                logger.log_new(rows)
+                continue
+            for row in rows:
+                logger.log_metrics(measured(row), step=int(row["step"]))
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": [dict(row) for row in self.rows], "spent": self.spent}

@@ -34,6 +34,11 @@ def _place(name: str) -> int:
     return _PARTS.index(part) if part in _PARTS else len(_PARTS)
 
 
+def measured(row: EpochRow) -> dict[str, float]:
+    """Return what was measured in an epoch, which is what loggers get of it."""
+    return {name: row[name] for name in (*metrics([row]), "lr") if name in row}
+
+
 def write_rows(file: Path, rows: Sequence[EpochRow], on_disk: bool) -> None:
     """Write epochs, as a whole or not at all."""
     with (

@@ -58,7 +58,7 @@ class Recorder(Checkpoint):
                     counts = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
                     history.rows.append({**metrics, **counts, "seconds": seconds})
                     history.spent += seconds / len(self.states)
-                    history.log(self.loggers, history.rows[-1])
+                    history.log(self.loggers, history.rows[-1:])
                     if trainer.is_global_zero:
                         history.write(on_disk=len(self.states) == 1)
             last = [state.history.rows[-1] for state in self.states if state.history.rows]

@@ -44,6 +44,7 @@ from trialstack.engine.stacked_optimizers import OPTIMIZERS
 from trialstack.run.devices import check_devices
 from trialstack.run.grouping import CLASSES, plan
 from trialstack.run.quiet import quiet
+from trialstack.run.tracking import TrackingLogger
 
 
 def rehearse(configs: Sequence[TrialConfig], on_this_machine: bool = True) -> None:
@@ -173,7 +174,10 @@ def _check_loggers(configs: Mapping[str, Component]) -> None:
     """Only what they take: some begin to write, or to talk to a server, when they are made."""
     for name, config in configs.items():
         group = f"logger.{name}"
-        _check_arguments(group, named_class(group, config.values, Logger), config)
+        cls = named_class(group, config.values, Logger)  # type: ignore[type-abstract]
+        _check_arguments(group, cls, config)
+        if issubclass(cls, TrackingLogger):
+            cls.rehearse(config.values)
 
 
 def _check_arguments(group: str, cls: type[Any], config: Component, **given: Any) -> None:

@@ -58,8 +58,8 @@ class Report:
         """Make the config's loggers, and give them hyperparameters, config and the epochs that are
         there; `fast_dev_run` has none, as in Lightning.
 
-        They begin anew: whatever an earlier process wrote before it was killed, curves have each
-        epoch once.
+        Those that write files begin anew: whatever an earlier process wrote before it was killed,
+        curves have each epoch once.
 
         Args:
             classifier: whose graph they get, None for no graph.
@@ -68,9 +68,8 @@ class Report:
             return
         with self.timing.measure("logging"):
             self.loggers = build_all("logger", self.trial.config.values["logger"], Logger)  # type: ignore[type-abstract]
-            tensorboard.begin_anew(self.loggers, self.trial.folder)
-            for row in self.state.history.rows:
-                self.state.history.log(self.loggers, row)
+            loggers.begin_anew(self.loggers, self.trial.folder)
+            self.state.history.log(self.loggers, self.state.history.rows)
             tensorboard.log_setup(
                 self.loggers, classifier, self.trial.config.values, self.config_text
             )
@@ -123,10 +122,10 @@ class Report:
             elif tested:
                 text = "  ".join(f"{name} {rounded(value)}" for name, value in tested.items())
                 log.info("best epoch %s: %s", best_epoch, text)
-        self.end_loggers("finished")
+        self.end_loggers(result.status)
 
-    def end_loggers(self, status: str) -> None:
-        """End the loggers that are open."""
+    def end_loggers(self, status: Status) -> None:
+        """End the loggers that are open, with how the run came out."""
         ending, self.loggers = self.loggers, []
         with self.timing.measure("logging"):
-            loggers.end(ending, status)
+            loggers.end(ending, status, self.state.best.score)

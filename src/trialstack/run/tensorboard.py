@@ -4,7 +4,6 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,18 +56,6 @@ def log_setup(
                 writer.add_graph(classifier.network, example)
         except Exception as error:  # a network that cannot be traced trains all the same
             log.warning("TensorBoard gets no graph of this model: %s", str(error).splitlines()[0])
-
-
-def begin_anew(loggers: Sequence[Logger], folder: Path) -> None:
-    """Remove the events that TensorBoard loggers have in a run's folder; elsewhere they may be
-    others'.
-    """
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger) and Path(logger.log_dir).resolve().is_relative_to(
-            folder.resolve()
-        ):
-            for file in Path(logger.log_dir).glob("events.out.tfevents.*"):
-                file.unlink()
 
 
 def conclude(

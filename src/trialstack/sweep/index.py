@@ -21,9 +21,12 @@ REPEATED = ("seed", "data.fold")
 FILES = tuple(path.name for path in layout.OF_SWEEP)
 """What a sweep writes into its folder besides its trials: where its index is, they are its own."""
 
+Choice = str | list[str] | None
+"""The option of a config group, or several: `logger=[tensorboard,csv]`."""
+
 _TYPES = {"objective": str, "common": dict[str, Any], "trials": dict[str, Any]}
 
-_PARTS = {"content": dict[str, Any], "choices": dict[str, str | None], "overrides": list[str]}
+_PARTS = {"content": dict[str, Any], "choices": dict[str, Choice], "overrides": list[str]}
 """Of a trial's entry, in the file."""
 
 _MOST = 2**28
@@ -36,23 +39,25 @@ class Indexed:
 
     Attributes:
         content: its config as values by dotted key, without what says where and how it is run.
-        choices: the option of every config group.
+        choices: the option of every config group, or several.
         overrides: keys that its command line changed.
     """
 
     content: dict[str, Any]
-    choices: dict[str, str | None]
+    choices: dict[str, Choice]
     overrides: list[str]
 
     @classmethod
     def of(
-        cls, values: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Iterable[str]
+        cls, values: Mapping[str, Any], choices: Mapping[str, Choice], overrides: Iterable[str]
     ) -> "Indexed":
         """Return the entry of a resolved config, `hydra.runtime.choices` and
         `hydra.overrides.task`.
         """
         of_job = {
-            group: option for group, option in choices.items() if not group.startswith("hydra/")
+            group: option if option is None or isinstance(option, str) else list(option)
+            for group, option in choices.items()
+            if not group.startswith("hydra/")
         }
         return cls(
             content(values),
