@@ -47,6 +47,8 @@ def test_every_command_runs(
         Image.fromarray(np.full((40, 30), 250, np.uint8)).save(tmp_path / name)
     monkeypatch.syspath_prepend(tmp_path)
     for script, *arguments in COMMANDS:
+        if script == "export.py":  # with its Python example, below
+            continue
         ended = command(script, *_shortened(script, arguments))
         assert ended.code == 0, f"{script} {arguments}\n{ended.err}"
 
@@ -76,6 +78,25 @@ def test_the_python_example_loads_a_checkpoint(command: Callable[..., Ended]) ->
     exec(example, scope)
     assert scope["logits"].shape == (5, 10)
     assert len(scope["names"]) == 5
+
+
+def test_the_python_example_serves_what_is_exported(command: Callable[..., Ended]) -> None:
+    pytest.importorskip("onnxruntime")
+    small = ("model.hidden=[8]", "trainer.max_epochs=1", "logger=none")
+    assert command("train.py", *small, "hydra.run.dir=outputs/runs/first").code == 0
+    exports = [arguments for script, *arguments in COMMANDS if script == "export.py"]
+    assert len(exports) == 3
+    for arguments in exports:
+        ended = command("export.py", *arguments)
+        assert ended.code == 0, ended.err
+    [example] = [
+        block for language, block in BLOCKS if language == "python" and "onnxruntime" in block
+    ]
+    assert "torch" not in example
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    assert scope["probabilities"].sum(1) == pytest.approx(np.ones(5))
+    assert set(scope["names"]) <= set("0123456789")
 
 
 def test_the_python_example_trains_a_stack(

@@ -40,7 +40,7 @@ def test_a_sweep_is_asked_for_between_overrides(command: Callable[..., Ended]) -
 
 
 @pytest.mark.parametrize(
-    "script", ["train.py", "evaluate.py", "predict.py", "report.py", "verify.py"]
+    "script", ["train.py", "evaluate.py", "predict.py", "export.py", "report.py", "verify.py"]
 )
 def test_every_command_takes_options_between_overrides(
     script: str, command: Callable[..., Ended]

@@ -33,6 +33,7 @@ LIGHT = [
     "train.py resume=nowhere",
     "evaluate.py run=nowhere",
     "predict.py --help",
+    "export.py run=nowhere",
     "report.py sweep=nothing",
     "verify.py trial=nowhere",
 ]

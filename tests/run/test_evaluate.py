@@ -25,13 +25,16 @@ def run(trained_run: Callable[..., Path]) -> Path:
     return trained_run("model.hidden=[8]", "trainer.max_epochs=1", "logger=none")
 
 
-def test_an_evaluation_goes_when_its_run_trains_on(run: Path, command: Command) -> None:
+def test_evaluations_and_exports_go_when_their_run_trains_on(run: Path, command: Command) -> None:
+    exported = "export/model.onnx"
+    (run / exported).parent.mkdir()
+    (run / exported).touch()
     for split in ("test", "val"):
         assert command("evaluate.py", f"run={run}", f"split={split}").code == 0
     assert command("train.py", f"resume={run}").code == 0
-    assert all((run / name).exists() for name in FILES + OF_VAL)
+    assert all((run / name).exists() for name in (*FILES, *OF_VAL, exported))
     assert command("train.py", f"resume={run}", "trainer.max_epochs=2").code == 0
-    assert not any((run / name).exists() for name in FILES + OF_VAL)
+    assert not any((run / name).exists() for name in (*FILES, *OF_VAL, exported))
 
 
 def test_the_validation_set_is_measured_beside_the_test_set(run: Path, command: Command) -> None:

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train a network, or with -m a sweep",
     "evaluate": "measure a run's best checkpoint on its test set",
     "predict": "classify images with a run's best checkpoint",
+    "export": "write a run's best weights for other programs",
     "report": "show what has come out of a sweep so far",
     "verify": "train one trial of a sweep by itself and compare",
     "init": "lay out a project of your own",

@@ -21,6 +21,12 @@ EVALUATIONS = {
 }
 WANDB = Path("wandb.json")
 MLFLOW = Path("mlflow.json")
+EXPORTED = {
+    "onnx": Path("export/model.onnx"),
+    "torch": Path("export/model.pt2"),
+    "safetensors": Path("export/model.safetensors"),
+}
+"""By format."""
 LOCK = Path(".lock")
 PROBE = Path(".probe")
 WORKERS = Path(".workers")

@@ -87,6 +87,17 @@ class ImageDataModule(LightningDataModule):
         """Return the whole dataset; called once."""
         raise NotImplementedError
 
+    def read_test_images(self) -> Tensor:
+        """Return the test images as they are on disk, uint8 [n, channels, height, width]; this
+        needs no `setup`.
+
+        Raises:
+            UserError: the data is missing or damaged.
+        """
+        arrays = self.read()
+        _check_arrays(arrays, self.dataset, len(self.class_names))
+        return _with_channels(arrays.test_images)
+
     def setup(self, stage: str | None = None) -> None:
         """Read, split and normalize the dataset, and bring it to the trainer's device (the CPU
         without a trainer).

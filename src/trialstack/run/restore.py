@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from trialstack.core import layout
 from trialstack.core.build import build
@@ -62,9 +63,26 @@ def load_data(folder: Path, root: str | None) -> ImageDataModule:
     Raises:
         UserError: it is not there.
     """
+    data = _data(folder, root)
+    data.setup()
+    return data
+
+
+def load_test_images(folder: Path, root: str | None) -> Tensor:
+    """Return a run's test images as they are on disk, uint8 [n, channels, height, width].
+
+    Args:
+        folder: the run folder.
+        root: where the dataset lies now; None for where it lay.
+
+    Raises:
+        UserError: they are not there.
+    """
+    return _data(folder, root).read_test_images()
+
+
+def _data(folder: Path, root: str | None) -> ImageDataModule:
     settings = OmegaConf.to_container(read_config(folder).data, resolve=True)
     assert isinstance(settings, dict)
     values = {str(key): value for key, value in settings.items()} | {"augment": None}
-    data = build("data", values | ({"root": root} if root is not None else {}), ImageDataModule)
-    data.setup()
-    return data
+    return build("data", values | ({"root": root} if root is not None else {}), ImageDataModule)

@@ -1,5 +1,6 @@
 """A run: one trial on its way to its result, whichever engine trains it."""
 
+import itertools
 import logging
 import os
 import time
@@ -72,11 +73,12 @@ class Run:
             write_config(self.folder, saved)
         return True
 
-    def forget_evaluation(self) -> None:
-        """Remove what `evaluate.py` has written: when the run trains on, it is of other weights."""
-        for files in layout.EVALUATIONS.values():
-            for file in files:
-                (self.folder / file).unlink(missing_ok=True)
+    def forget_derived(self) -> None:
+        """Remove what `evaluate.py` and `export.py` have written: when the run trains on, it is of
+        other weights.
+        """
+        for file in (*itertools.chain(*layout.EVALUATIONS.values()), *layout.EXPORTED.values()):
+            (self.folder / file).unlink(missing_ok=True)
 
     def best_classifier(self) -> Classifier | None:
         """Return the classifier with the best weights that there are; None if no epoch was

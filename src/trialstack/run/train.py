@@ -112,7 +112,7 @@ def _to_train(runs: Sequence[Run]) -> list[Run]:
             stack.remove()
     left = [run for run in runs if run.state.stack is not None or run.resume()]
     for run in left:
-        run.forget_evaluation()
+        run.forget_derived()
     return left
 
 
