@@ -12,6 +12,7 @@ from trialstack.core import layout
 from trialstack.core.errors import UserError
 from trialstack.core.parse import check_folder, parse, resolved
 from trialstack.run.folder import holds_run, locked, refuse_links, refuse_others
+from trialstack.run.trial import checked_config, continued
 
 TRAIN_STACKS = ("stacked", "ray", "submitit_local", "submitit_slurm")
 """Launchers that know of earlier trials."""
@@ -25,7 +26,7 @@ class ClaimFolder(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.hydra.output_subdir is None:
+        if config.hydra.output_subdir is None and not _begins_to_continue(config):
             return
         HydraConfig.instance().set_config(config)
         folder = Path(config.hydra.run.dir)
@@ -71,6 +72,15 @@ class ClaimFolder(Callback):
             )
 
 
+def _begins_to_continue(config: DictConfig) -> bool:
+    """Tell whether this process makes the folder of a run that goes on where another one ended."""
+    if not OmegaConf.select(config, "continue") or OmegaConf.select(config, "resume") is not None:
+        return False
+    from trialstack.run.quiet import is_main_process  # torch, from here on
+
+    return is_main_process()
+
+
 def _claim(folder: Path) -> None:
     """Hold `folder` until the command ends, if it is free.
 
@@ -93,6 +103,10 @@ def _check_job(config: DictConfig, folder: Path) -> None:
     if "folder" in config:
         check_folder(config)
         job = config.copy()
+        if config["continue"] and config["from"] is not None:
+            config, _ = continued(config, list(map(str, config.hydra.overrides.task)))
+            checked_config(config, folder, is_new=True)
+            return
         OmegaConf.update(job, "folder", str(folder))
         parsed = parse(resolved(job))
         if parsed.dry_run:
@@ -111,5 +125,7 @@ def _check_job(config: DictConfig, folder: Path) -> None:
                     f"{key}={value} is for sweeps, got a single run; add -m, or leave it out"
                 )
         from trialstack.run.rehearsal import rehearse  # torch, from here on
+        from trialstack.run.source import check_source
 
         rehearse([parsed])
+        check_source(parsed)

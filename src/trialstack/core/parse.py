@@ -165,6 +165,8 @@ def parse(values: Mapping[str, Any]) -> TrialConfig:
         logger=_loggers(values["logger"]),
         callbacks=_callbacks(values["callbacks"]),
     )
+    if config.continues and config.source is None:
+        raise UserError("continue=true needs from=FOLDER, got none; name the run to train longer")
     _check_warmup(config.schedule, config.trainer)
     _check_rates(config)
     _check_validation(config)

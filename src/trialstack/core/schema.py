@@ -37,6 +37,8 @@ class TrialConfig(Group):
         objective: what the best epoch is best at, and a sweep optimises.
         test: whether the best epoch is measured on the test set.
         resume: the run folder that is continued; None for a new run.
+        source: the run folder whose best weights a new run begins with; None for weights of `seed`.
+        continues: the run goes on where `source` ended, with its config.
         sweep: name of the sweep.
         dry_run: whether the command only says what it would do.
         on_error: what a sweep does when a trial fails.
@@ -52,6 +54,13 @@ class TrialConfig(Group):
         varies=True,
         learned=False,
     )
+    source: str | int | None = key(
+        Rule("a run folder, or null", lambda x: x is None or isinstance(x, str | int), "null"),
+        default=None,
+        name="from",
+        varies=True,
+    )
+    continues: bool = key(flag("true"), default=False, name="continue", varies=True, learned=False)
     sweep: str | int | None = key(
         Rule(
             "a name without /",

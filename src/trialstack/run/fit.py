@@ -48,6 +48,7 @@ from trialstack.run.quiet import is_main_process
 from trialstack.run.recorder import Recorder
 from trialstack.run.report import Report
 from trialstack.run.run import Run
+from trialstack.run.source import load_weights
 from trialstack.run.stack_checkpoint import StackCheckpoint
 from trialstack.run.state import State
 from trialstack.run.status import Status
@@ -230,7 +231,10 @@ class Fit(ABC):
         classifiers, alone = [], self.alone
         for run in self.runs[:]:
             try:
-                classifiers.append(Classifier(**hyperparameters(run.config, data)))
+                classifier = Classifier(**hyperparameters(run.config, data))
+                if run.source is not None and run.state.checkpoint is None:
+                    load_weights(classifier, run.source)
+                classifiers.append(classifier)
             except UserError as error:
                 if alone:
                     raise

@@ -46,6 +46,7 @@ class Result:
         git: commit of the working directory, with `-dirty` where it had changes.
         data: name and checksums.
         overrides: of the command line.
+        origin: run folder whose weights it began with, or that it continues.
     """
 
     status: Status = Status.FAILED
@@ -67,6 +68,7 @@ class Result:
     git: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
+    origin: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Result | None":

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
@@ -19,6 +20,7 @@ from trialstack.run.metrics_csv import metrics
 from trialstack.run.quiet import is_main_process
 from trialstack.run.restore import load_classifier
 from trialstack.run.result import Result, git_commit, versions
+from trialstack.run.source import take_over
 from trialstack.run.state import State
 from trialstack.run.status import Status
 from trialstack.run.trial import Trial
@@ -33,6 +35,7 @@ class Run:
         trial: what is trained.
         callbacks: of its config.
         state: how far it has come.
+        source: folder of the run that it begins with; None if it begins anew.
         result: what is known so far.
     """
 
@@ -43,7 +46,13 @@ class Run:
         self.callbacks = build_all("callbacks", self.config.values["callbacks"], Callback)
         check_all("logger", self.config.values["logger"], Logger)
         self.state = State(trial, self.callbacks)
-        self.result = Result(versions=versions(), git=git_commit(), overrides=list(trial.overrides))
+        self.source = None if self.config.source is None else Path(str(self.config.source))
+        self.result = Result(
+            versions=versions(),
+            git=git_commit(),
+            overrides=list(trial.overrides),
+            origin=None if self.source is None else str(self.source),
+        )
 
     def resume(self) -> bool:
         """Load what there is to go on from, and tell whether there is anything left to do.
@@ -54,9 +63,11 @@ class Run:
         """
         if not self.trial.resume:
             return True
-        result = Result.read(self.folder)
-        if self.state.best.last_file.exists():
-            self.state.go_on(read_checkpoint(self.state.best.last_file))
+        result, last_file = Result.read(self.folder), self.state.best.last_file
+        if self.config.continues and self.source is not None and not last_file.exists():
+            take_over(self.source, self.folder)
+        if last_file.exists():
+            self.state.go_on(read_checkpoint(last_file))
         if not is_main_process():
             return True
         saved = read_config(self.folder)

@@ -80,14 +80,16 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = CONF) -> 
         )
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         config = compose("train", [*overrides])
-    checked = _checked(config, folder)
+    if config["continue"]:
+        config, overrides = continued(config, overrides)
+    checked = checked_config(config, folder, is_new=True)
     if holds_run(folder):
         raise UserError(
             f"{folder} already holds a run; resume_trial continues it, another folder starts anew"
         )
     refuse_others(folder)
     write_config(folder, config, overrides)
-    return Trial(checked, folder, tuple(overrides))
+    return Trial(checked, folder, tuple(overrides), resume=checked.continues)
 
 
 def resume_trial(folder: Path) -> Trial:
@@ -98,12 +100,12 @@ def resume_trial(folder: Path) -> Trial:
     """
     config = read_config(folder)
     refuse_links(folder)
-    return Trial(_checked(config, folder, resume=True), folder, resume=True)
+    return Trial(checked_config(config, folder, is_new=False), folder, resume=True)
 
 
 def composed_trial(config: DictConfig) -> Trial:
     """Return the trial of a config that Hydra just composed; with `resume`, that of the folder to
-    go on in.
+    go on in; with `continue`, one that goes on where that in `from` ended.
 
     Raises:
         UserError: a value breaks its rule, or the trial to resume cannot be continued like this.
@@ -114,13 +116,20 @@ def composed_trial(config: DictConfig) -> Trial:
     overrides = tuple(map(str, OmegaConf.to_container(hydra.overrides.task) or ()))
     if config.resume is not None:
         config, overrides = _resumed(config, overrides)
-    checked = _checked(config, folder, config.resume is not None)
+    elif config["continue"] and hydra.mode == RunMode.RUN:
+        config, overrides = continued(config, overrides)
+    is_new = config.resume is None
+    checked = checked_config(config, folder, is_new)
     if hydra.mode == RunMode.MULTIRUN:
         check_in_sweep(checked)
     changes = _changes(checked) if hydra.mode == RunMode.RUN else None
-    return Trial(
-        checked, folder, overrides, config.resume is not None, began=began, changes=changes
-    )
+    if is_new and checked.continues:
+        from trialstack.run.quiet import is_main_process
+
+        if is_main_process():
+            write_config(folder, config, overrides)
+    goes_on = checked.continues or not is_new
+    return Trial(checked, folder, overrides, goes_on, began=began, changes=changes)
 
 
 def _changes(config: TrialConfig) -> tuple[str, ...] | None:
@@ -146,6 +155,11 @@ def check_in_sweep(config: TrialConfig) -> None:
         raise UserError(
             f"resume={config.resume} continues one run, got -m; leave out -m, or use sweep=NAME"
         )
+    if config.continues:
+        raise UserError(
+            "continue=true trains one run longer, got -m; leave out -m, or leave out continue=true "
+            f"to begin with the weights of {config.source}"
+        )
     devices = config.trainer.devices
     if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise UserError(
@@ -154,22 +168,34 @@ def check_in_sweep(config: TrialConfig) -> None:
         )
 
 
-def _checked(config: DictConfig, folder: Path, resume: bool = False) -> TrialConfig:
-    """A config whose trial writes to `folder`, once all that can be checked before the data is
-    right.
+def checked_config(config: DictConfig, folder: Path, is_new: bool) -> TrialConfig:
+    """Return a config whose trial writes to `folder`, once all that can be checked before the data
+    is right.
+
+    Args:
+        config: composed, or of a run.
+        folder: of the run.
+        is_new: it is not the run that the config is of.
+
+    Raises:
+        UserError: it is not.
     """
     check_folder(config)
     config = config.copy()
     config.folder = str(folder)
     values = resolved(config)
     if (
-        resume
+        not is_new or config["continue"]
     ):  # what is not read was for the command that began the run, in `hydra.run.dir` for example
         values = {key: value for key, value in values.items() if key in TrialConfig.known()}
     checked = parse(values)
     from trialstack.run.rehearsal import rehearse  # torch, from here on
 
     rehearse([checked])
+    if is_new:
+        from trialstack.run.source import check_source
+
+        check_source(checked)
     return checked
 
 
@@ -195,16 +221,47 @@ def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig
     saved = read_config(folder)
     before = _overrides(folder)
     before_trainer = saved.trainer.copy()
-    for override in overrides:
-        key = override.lstrip("+").partition("=")[0]
-        if key.startswith("trainer."):
-            OmegaConf.update(saved, key, OmegaConf.select(config, key), force_add=True)
-    epochs = before_trainer.max_epochs
+    _change_trainer(saved, config, overrides)
     if saved.trainer != before_trainer and lock_folder(folder) != folder:
         raise UserError(
             f"resume={config.resume} goes on with a trial of a sweep, which is known by its "
             "config, got another trainer.*; leave it out, and sweep with that instead"
         )
+    _check_laid_out(saved, before_trainer.max_epochs)
+    saved.resume = config.resume
+    return saved, (
+        *before,
+        *(override for override in overrides if not override.startswith("resume=")),
+    )
+
+
+def continued(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
+    """Return the config of the run in `from`, with what the command line says of the trainer, for a
+    run of its own; and both runs' overrides.
+
+    Raises:
+        UserError: there is no such run, or its schedule has another length.
+    """
+    folder = Path(str(config["from"]))
+    saved = read_config(folder)
+    epochs = saved.trainer.max_epochs
+    _change_trainer(saved, config, overrides)
+    _check_laid_out(saved, epochs)
+    saved.update({"from": config["from"], "continue": True, "halving": {"name": "none"}})
+    saved.update({"sweep": None, "retry": None, "on_error": "continue"})
+    return saved, (*_overrides(folder), *overrides)
+
+
+def _change_trainer(saved: DictConfig, config: DictConfig, overrides: Sequence[str]) -> None:
+    """Take over what a command line says of the trainer."""
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if key.startswith("trainer."):
+            OmegaConf.update(saved, key, OmegaConf.select(config, key), force_add=True)
+
+
+def _check_laid_out(saved: DictConfig, epochs: int) -> None:
+    """Check that a run whose schedule depends on its epochs has as many as it was laid out for."""
     if saved.trainer.max_epochs != epochs and getattr(
         SCHEDULES.get(saved.schedule.name), "laid_out", False
     ):
@@ -212,8 +269,3 @@ def _resumed(config: DictConfig, overrides: tuple[str, ...]) -> tuple[DictConfig
             f"schedule={saved.schedule.name} is laid out for trainer.max_epochs={epochs}, got "
             f"{saved.trainer.max_epochs}; leave it out, or start a new run"
         )
-    saved.resume = config.resume
-    return saved, (
-        *before,
-        *(override for override in overrides if not override.startswith("resume=")),
-    )

@@ -8,6 +8,7 @@ from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.called import called
 from trialstack.core.objective import rounded
+from trialstack.core.schedules import SCHEDULES
 from trialstack.core.schema import GROUPS
 from trialstack.core.yaml_dump import to_yaml
 from trialstack.sweep.leaderboard import Entry, Leaderboard
@@ -17,6 +18,19 @@ def best_command(leaderboard: Leaderboard) -> str:
     """Return the command that trains the experiment of `write_best`."""
     folder = os.path.relpath(leaderboard.folder)
     return f"{called('train')} -cd {shlex.quote(folder)} experiment=best"
+
+
+def longer_command(leaderboard: Leaderboard, entry: Entry) -> str:
+    """Return the command that trains the best trial twice as long: on from where it ended, or anew
+    where its schedule was laid out for its length.
+    """
+    epochs = f"trainer.max_epochs={2 * int(entry.trial.content.get('trainer.max_epochs', 1))}"
+    folder = leaderboard.folder / entry.name
+    schedule = SCHEDULES.get(str(entry.trial.content.get("schedule.name")))
+    if getattr(schedule, "laid_out", False) or not (folder / layout.LAST).exists():
+        return f"{best_command(leaderboard)} {epochs}"
+    source = f"from={os.path.relpath(folder)}"
+    return shlex.join(["python", "train.py", source, "continue=true", epochs])
 
 
 def write_best(leaderboard: Leaderboard) -> None:

@@ -12,7 +12,7 @@ from trialstack.core import layout
 from trialstack.core.atomic_files import replaced_folder
 from trialstack.core.errors import cannot_write
 from trialstack.run.status import Status
-from trialstack.sweep.best import best_command, write_best
+from trialstack.sweep.best import best_command, longer_command, write_best
 from trialstack.sweep.figure import save_figure
 from trialstack.sweep.leaderboard import Leaderboard
 from trialstack.sweep.tensorboard import write_board
@@ -42,6 +42,7 @@ def report_sweep(folder: Path) -> Leaderboard:
         )
         if leaderboard.best is not None:
             end += f"\nthe best one again: {best_command(leaderboard)}"
+            end += f"\nlonger: {longer_command(leaderboard, leaderboard.best)}"
     except OSError as error:
         end = cannot_write(error, folder)
     console = Console(highlight=False, markup=False)

@@ -85,8 +85,12 @@ def sweep(
         wanted = Sweep(folder, members, master, executor, shared)
         if wanted.left:
             from trialstack.run.rehearsal import rehearse  # torch, from here on
+            from trialstack.run.source import check_source
 
             rehearse([member.config for member in wanted.left], executor.on_this_machine)
+            new = {m.config.source: m.config for m in wanted.left if not m.goes_on}
+            for parsed in new.values():
+                check_source(parsed)
         if master.dry_run:
             print(wanted.plan_text())
             return [
