@@ -41,8 +41,8 @@ Plugins.instance()  # loaded before a test puts Hydra's state back to where it b
 
 # slow, and the same for tests: YAML in Python, and waiting for the disk, which only a failure of
 # the power would show
-yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
-os.fsync = lambda descriptor: None
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+os.fsync = lambda fd: None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

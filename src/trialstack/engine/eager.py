@@ -219,7 +219,8 @@ class Classifier(LightningModule):
         """
         [config] = self.trainer.lr_scheduler_configs
         if (self.current_epoch + 1) % config.frequency == 0:
-            config.scheduler.step(self.trial_metrics[0][metric])
+            scheduler: Any = config.scheduler
+            scheduler.step(self.trial_metrics[0][metric])
 
     def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
         loss, accuracy = metrics.finish()
