@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from tests.conftest import Ended, composed
 from trialstack.data.datamodule import Digits
+from trialstack.engine.losses import CrossEntropyLoss
 from trialstack.engine.models import MLP
 from trialstack.run.grouping import plan
 
@@ -22,6 +23,10 @@ QUICK = ("model.hidden=[8]", "trainer.max_epochs=1", "logger=none", "test=false"
 
 class Wide(MLP):
     """Not quite an MLP."""
+
+
+class OwnLoss(CrossEntropyLoss):
+    """A loss of the user's own."""
 
 
 class Own(Digits):
@@ -59,8 +64,8 @@ REASONS = {
     f"data.augment=[{FLIP}]": "data.augment, which transforms images one by one",
     "data._target_=tests.run.test_grouping.Own": "which has its own train_dataloader",
     "trainer.precision=bf16-mixed": "trainer.precision=bf16-mixed, only with 32-true and 64-true",
-    "loss._target_=torch.nn.MultiMarginLoss ~loss.label_smoothing ~loss.class_weights": "only with "
-    "trialstack.losses.CrossEntropyLoss",
+    "loss._target_=tests.run.test_grouping.OwnLoss": "loss._target_=tests.run.test_grouping.OwnLoss, "
+    "only with trialstack.losses.CrossEntropyLoss",
     "+trainer.gradient_clip_val=1.0": "trainer.gradient_clip_val=1.0",
     "+trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches=2",
     "+trainer.val_check_interval=0.5": "trainer.val_check_interval=0.5",
