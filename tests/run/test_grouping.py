@@ -64,7 +64,7 @@ REASONS = {
     f"data.augment=[{FLIP}]": "data.augment, which transforms images one by one",
     "data._target_=tests.run.test_grouping.Own": "which has its own train_dataloader",
     "trainer.precision=bf16-mixed": "trainer.precision=bf16-mixed, only with 32-true and 64-true",
-    "loss._target_=tests.run.test_grouping.OwnLoss": "loss._target_=tests.run.test_grouping.OwnLoss, "
+    "loss._target_=tests.run.test_grouping.OwnLoss": "tests.run.test_grouping.OwnLoss, "
     "only with trialstack.losses.CrossEntropyLoss",
     "+trainer.gradient_clip_val=1.0": "trainer.gradient_clip_val=1.0",
     "+trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches=2",
