@@ -218,9 +218,9 @@ class Classifier(LightningModule):
         there never.
         """
         [config] = self.trainer.lr_scheduler_configs
+        assert isinstance(config.scheduler, ReduceLROnPlateau)
         if (self.current_epoch + 1) % config.frequency == 0:
-            scheduler: Any = config.scheduler
-            scheduler.step(self.trial_metrics[0][metric])
+            config.scheduler.step(self.trial_metrics[0][metric])
 
     def _log_epoch(self, part: str, metrics: "EpochMetrics") -> None:
         loss, accuracy = metrics.finish()
