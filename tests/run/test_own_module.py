@@ -217,6 +217,12 @@ def test_one_whose_loss_is_not_finite_has_diverged(tmp_path: Path) -> None:
     assert (result.status, result.epochs) == (Status.DIVERGED, 0)
 
 
+def test_metrics_of_logits_are_not_for_it(tmp_path: Path) -> None:
+    f1 = "+metrics.f1={_target_: torchmetrics.classification.MulticlassF1Score}"
+    with pytest.raises(UserError, match=r"got f1 with tests\.run\.test_own_module\.Autoencoder"):
+        rehearse([own(tmp_path, "Autoencoder", f1).config])
+
+
 def test_the_stacked_engine_says_why_not(tmp_path: Path) -> None:
     trial = own(tmp_path, "Autoencoder", "objective=val/elbo")
     rehearse([trial.config])  # what it logs is not known yet

@@ -76,6 +76,11 @@ _RIGHT: set[str] = set()
 def _check_measured(config: TrialConfig) -> None:
     """What is watched must be measured; what a LightningModule logs is known when it does."""
     if trains_itself(config.model.values):
+        if config.metrics:
+            raise UserError(
+                f"metrics are measured of logits, got {', '.join(config.metrics)} with "
+                f"{config.model.target}, a LightningModule, which logs its own; try metrics=none"
+            )
         return
     measured = [*MEASURED, *(f"val/{name}" for name in config.metrics)]
     for key, watched in config.watched.items():
