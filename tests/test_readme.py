@@ -19,7 +19,7 @@ COMMANDS = [
     for language, block in BLOCKS
     if language == "bash"  # what is `sh` needs what a test has not, such as a cluster
     for line in block.replace("\\\n", "").splitlines()
-    if line.startswith("python ")
+    if re.match(r"python \w+\.py", line)  # of an installed trialstack: test_package.py
 ]
 FILES = {
     block.splitlines()[0].removeprefix("# "): block
