@@ -60,6 +60,8 @@ def _shortened(script: str, arguments: list[str]) -> list[str]:
     ):
         return arguments
     limits = ["trainer.limit_train_batches=2"]
+    if "halving=successive" in arguments:  # many trials, which have the same rungs in fewer epochs
+        limits += ["trainer.max_epochs=5", "data.val_size=200"]
     if not any(argument.startswith("trainer.max_epochs") for argument in arguments):
         limits.append("trainer.max_epochs=2")
     if "hydra/sweeper=optuna" in arguments:

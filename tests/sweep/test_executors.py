@@ -29,10 +29,7 @@ SWEEP = (
 RATES = "optimizer.lr=0.1,0.05,0.02,0.3"
 HALVED = ("halving=successive", "halving.factor=2")
 MLP, FAILING = "trialstack.models.MLP", "tests.sweep.test_sweeps.Failing"
-ONE_FAILS = (
-    "optimizer.lr=tag(x,choice(0.1,0.05,0.02))",
-    f"model._target_=tag(x,choice({MLP},{MLP},{FAILING}))",
-)
+ONE_FAILS = ("engine=eager", f"model._target_={MLP},{FAILING}")
 RAY = (
     "hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2",
     "hydra.launcher.ray.remote.num_cpus=1",
@@ -51,7 +48,7 @@ def end(started: Forked) -> Ended:
     ("trials", "launcher", "said", "failed"),
     [
         ((*HALVED, RATES), RAY, "stack 2 of 2, rung 1 of 2: 2 trials", ""),
-        (ONE_FAILS, SUBMITIT, "stack 2 of 2: 1 trial", "1 of 3 trials failed\n"),
+        (ONE_FAILS, SUBMITIT, "stack 1 of 2: 1 trial", "1 of 2 trials failed\n"),
     ],
     ids=["ray", "submitit, one fails"],
 )
@@ -74,7 +71,7 @@ def test_what_is_learned_does_not_depend_on_where(
         for folder in (HERE, THERE)
     ]
     assert rows[0] == rows[1]
-    for number in range(3):
+    for number in (path.parent.name for path in HERE.glob("*/result.json")):
         statuses = [result(number, folder)["status"] for folder in (THERE, HERE)]
         assert statuses[0] == statuses[1]
         if statuses[0] == "failed":
