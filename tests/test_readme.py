@@ -1,4 +1,4 @@
-"""The README's commands and code, run as they stand, on small data and for few steps."""
+"""The commands and code of the README and of docs/own.md, run as they stand, on small data and for few steps."""
 
 import re
 import shlex
@@ -13,7 +13,9 @@ from PIL import Image
 from tests.conftest import ROOT, Ended
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+BLOCKS = re.findall(
+    r"```(\w+)\n(.*?)```", README + (ROOT / "docs" / "own.md").read_text(), flags=re.DOTALL
+)
 COMMANDS = [
     shlex.split(line, comments=True)[1:]
     for language, block in BLOCKS
@@ -24,7 +26,7 @@ COMMANDS = [
 FILES = {
     block.splitlines()[0].removeprefix("# "): block
     for language, block in BLOCKS
-    if block.startswith(("# au", "# c", "# s"))
+    if block.startswith(("# au", "# c", "# f", "# s"))
 }
 
 
@@ -33,6 +35,7 @@ def test_the_readme_has_commands_and_files() -> None:
     assert set(FILES) == {
         *("cnn.py", "conf/model/cnn.yaml", "stripes.py", "conf/data/stripes.yaml"),
         *("autoencoder.py", "conf/model/autoencoder.yaml"),
+        *("focal.py", "conf/loss/focal.yaml"),
     }
 
 
