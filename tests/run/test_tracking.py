@@ -3,7 +3,6 @@ on.
 """
 
 import csv
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -91,6 +90,16 @@ def test_an_epoch_that_was_logged_before_a_kill_is_not_logged_again(tmp_path: Pa
     assert Service.runs == {"run 0": [5, 10, 15]}
 
 
+def test_an_epoch_that_a_kill_may_have_lost_is_logged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Service, "at_once", False)
+    rows = [{"epoch": epoch, "step": 5 * epoch, "train/loss": 1.0} for epoch in (1, 2)]
+    History.log([Service(str(tmp_path))], rows[:1])
+    History.log([Service(str(tmp_path))], rows)
+    assert Service.runs == {"run 0": [5, 5, 10]}
+
+
 def test_a_damaged_file_of_a_service_begins_a_new_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,8 +153,6 @@ def test_a_list_of_loggers_is_one_value_of_a_sweep(command: Command) -> None:
     assert "2 new, 2 the same as another" in ended.out
     assert Path("outputs/sweeps/s/0/csv/metrics.csv").exists()
     assert "logger=[csv,none]" in Path("outputs/sweeps/s/0/.hydra/overrides.yaml").read_text()
-    choices = json.loads(Path("outputs/sweeps/s/sweep.json").read_text())["common"]["choices"]
-    assert choices["logger"] == ["csv", "none"]
     again = command("train.py", *arguments, "seed=1,2,3")
     assert again.code == 0, again.err
     assert "1 new" in again.out

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import Logger
 
@@ -48,14 +48,10 @@ class Tracked:
     def begin(self, run: str) -> None:
         """Have a new run, without any epochs."""
         self.run, self.step = run, 0
-        self._write()
+        self.write()
 
-    def add(self, step: int) -> None:
-        """Have the epoch that ends after `step`."""
-        self.step = step
-        self._write()
-
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Have the file say so."""
         with replaced(self.file, on_disk=False) as temporary:
             temporary.write_text(json.dumps({"run": self.run, "step": self.step}) + "\n")
 
@@ -68,6 +64,9 @@ class TrackingLogger(Logger):
     """
 
     tracked: Tracked
+
+    at_once: ClassVar[bool] = True
+    """Whether what was logged outlives a killed process, so that it need not be logged again."""
 
     @classmethod
     def rehearse(cls, values: Mapping[str, Any]) -> None:
@@ -85,7 +84,9 @@ class TrackingLogger(Logger):
         new = [row for row in rows if row["step"] > self.tracked.step]
         if new:
             self.log_epochs(new)
-            self.tracked.add(int(new[-1]["step"]))
+            self.tracked.step = int(new[-1]["step"])
+            if self.at_once:
+                self.tracked.write()
 
     def log_epochs(self, rows: Sequence[EpochRow]) -> None:
         """Give the service epochs."""

@@ -35,6 +35,8 @@ class WandbLogger(TrackingLogger, lightning_loggers.WandbLogger):
         **init: arguments of `wandb.init`, and of Lightning's WandbLogger.
     """
 
+    at_once = False  # its process keeps what it has not written yet
+
     def __init__(self, folder: str, **init: Any) -> None:
         self.tracked = Tracked.read(Path(folder) / layout.WANDB)
         if self.tracked.run is None:
@@ -64,6 +66,7 @@ class WandbLogger(TrackingLogger, lightning_loggers.WandbLogger):
     def end(self, status: Status, objective: float | None) -> None:
         self.experiment.summary.update({"status": status.value, "objective": objective})
         self.experiment.finish(exit_code=0 if status.is_fine else 1)
+        self.tracked.write()
 
 
 @cache
