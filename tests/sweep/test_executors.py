@@ -29,7 +29,7 @@ SWEEP = (
 RATES = "optimizer.lr=0.1,0.05,0.02,0.3"
 HALVED = ("halving=successive", "halving.factor=2")
 MLP, FAILING = "trialstack.models.MLP", "tests.sweep.test_sweeps.Failing"
-ONE_FAILS = ("engine=eager", f"model._target_={MLP},{FAILING}")
+ONE_FAILS = ("engine.name=eager", f"model._target_={MLP},{FAILING}")
 RAY = (
     "hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2",
     "hydra.launcher.ray.remote.num_cpus=1",
