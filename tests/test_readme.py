@@ -1,4 +1,5 @@
-"""The commands and code of the README and of docs/own.md, run as they stand, on small data and for few steps."""
+"""The commands and code of the README and of docs/own.md, as they stand, on small data and for few
+steps."""
 
 import re
 import shlex
