@@ -237,7 +237,7 @@ VALUES = [
 
 UNREAD = [
     ("+compile=true", "nothing reads compile, got True; leave it out"),
-    ("+loss.label_smoothing=0.1", "nothing reads loss.label_smoothing, got 0.1"),
+    ("+loss.smoothing=0.1", "does not read loss.smoothing, got 0.1"),
     ("+lr=0.1", "or use optimizer.lr, the nearest key that is read"),
     (
         "+schedule.warmup=1",
