@@ -32,6 +32,11 @@ class CannotWrite(UserError):
     def __init__(self, what: str, continues: str) -> None:
         super().__init__(f"{what}, then {continues} continues")
         self.what = what
+        self.continues = continues
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Let it come from another process."""
+        return type(self), (self.what, self.continues)
 
 
 class Interrupted(Exception):
@@ -51,6 +56,9 @@ class Diverged(Exception):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the loss became NaN or infinite in epoch {epoch}")
         self.epoch = epoch
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return type(self), (self.epoch,)
 
 
 def cannot_write(error: OSError, folder: Path) -> str:

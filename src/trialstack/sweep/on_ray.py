@@ -35,6 +35,13 @@ told that address, it takes the machine's outer one.
 """
 
 
+OUT_OF_MEMORY = "RAY_task_oom_retries"
+"""Environment variable with how often Ray begins a task again whose worker it ended for want of
+memory, which is without end where it is not set; beyond that such a worker counts as any that is
+lost.
+"""
+
+
 class WorkerLost(Exception):
     """A task's worker or node was lost more often than it is tried again."""
 
@@ -137,6 +144,7 @@ class RayExecutor:
 
 
 def _connect(init: Mapping[str, Any], joins: bool) -> list[dict[str, Any]]:
+    os.environ.setdefault(OUT_OF_MEMORY, "0")
     if not joins:
         os.environ.setdefault(ON_LOOPBACK, "0")
     try:
@@ -183,7 +191,7 @@ def _outcome(reference: Any) -> Sequence[Result] | Exception:
             raise error.cause from None
         return error.cause if isinstance(error.cause, Exception) else error
     except RayError as error:
-        return WorkerLost(" ".join(str(error).split()))
+        return WorkerLost(str(error).strip().partition("\n")[0])
     return results
 
 
