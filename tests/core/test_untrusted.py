@@ -41,10 +41,8 @@ def sweep(command: Command) -> Path:
         (FOLDER / str(seed) / "metrics.csv").write_text(METRICS + rows)
     index.write()
     for seed in range(2):
-        result = Result(
-            Status.COMPLETED, objective=0.7 + seed / 10, metrics={"val/acc": 0.7 + seed / 10}
-        )
-        result.write(FOLDER / str(seed))
+        folder, score = FOLDER / str(seed), 0.7 + seed / 10
+        Result(folder, Status.COMPLETED, objective=score, metrics={"val/acc": score}).write(folder)
     return FOLDER
 
 

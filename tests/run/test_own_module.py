@@ -168,7 +168,7 @@ def test_one_that_goes_on_equals_one_that_was_never_stopped(
     assert len({row["lr"] for row in whole}) > 2
     for name, value in weights(trials[0].folder).items():
         assert torch.equal(weights(trials[1].folder)[name], value), name
-    results = [Result.read(trial.folder) or Result() for trial in trials]
+    results = [Result.of(trial.folder) for trial in trials]
     assert results[0].metrics == results[1].metrics
 
 

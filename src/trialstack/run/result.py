@@ -21,9 +21,10 @@ _MOST = 2**24
 
 @dataclass(frozen=True)
 class Result:
-    """The content of `result.json`.
+    """The content of `result.json`, and where that is.
 
     Attributes:
+        folder: of the run, absolute; the file is known by it, and does not say it.
         status: how it ended.
         reason: why it is not completed, or ended early.
         rung: number of the rung at which it was stopped, from 1.
@@ -49,6 +50,7 @@ class Result:
         origin: run folder whose weights it began with, or that it continues.
     """
 
+    folder: Path
     status: Status = Status.FAILED
     reason: str | None = None
     rung: int | None = None
@@ -76,7 +78,7 @@ class Result:
         which is said.
         """
         file = folder / layout.RESULT
-        types = {item.name: item.type for item in fields(cls)} | {
+        types = {item.name: item.type for item in fields(cls) if item.name != "folder"} | {
             "status": str,
             "metrics": dict[str, float | None],
         }
@@ -95,11 +97,17 @@ class Result:
         values["metrics"] = {
             name: x for name, x in values.get("metrics", {}).items() if x is not None
         }
-        return cls(**values)
+        return cls(folder.absolute(), **values)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Result":
+        """Return the result in a run folder, of a run that left none that it failed."""
+        return cls.read(folder) or cls(folder.absolute())
 
     def write(self, folder: Path) -> None:
         """Write `result.json`, which stays valid JSON: a number that is not finite becomes null."""
         values = asdict(self)
+        del values["folder"]
         values["metrics"] = {
             name: x if math.isfinite(x) else None for name, x in self.metrics.items()
         }

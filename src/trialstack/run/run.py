@@ -48,6 +48,7 @@ class Run:
         self.state = State(trial, self.callbacks)
         self.source = None if self.config.source is None else Path(str(self.config.source))
         self.result = Result(
+            self.folder.absolute(),
             versions=versions(),
             git=git_commit(),
             overrides=list(trial.overrides),

@@ -186,7 +186,7 @@ def _failed(member: Member, error: Exception) -> Result:
     """The result of a trial whose training raised."""
     with member.job.environment.logging():
         log.error("failed: %s", error, exc_info=None if isinstance(error, UserError) else error)
-    result = Result.read(member.job.folder) or Result()
+    result = Result.of(member.job.folder)
     if not result.status.is_final:
         result = replace(result, status=Status.FAILED, reason=reason(error))
         result.write(member.job.folder)

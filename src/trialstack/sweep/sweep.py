@@ -234,7 +234,7 @@ class Sweep:
             raise CannotWrite(error.what, f"`{self._command()}`") from error
         for member in self.own:
             if member.returned is None:
-                member.close(Result.read(member.job.folder) or Result())
+                member.close(Result.of(member.job.folder))
         for member in self.members:
             if member.same_as is not None and member.same_as.returned is not None:
                 member.returned = member.job.returned(outcome(member.same_as.returned))

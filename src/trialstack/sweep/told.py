@@ -53,7 +53,7 @@ class Told(NamedTuple):
             scores: their objectives.
             objective: of the sweep.
         """
-        statuses = [(Result.read(folder) or Result()).status for folder in folders]
+        statuses = [Result.of(folder).status for folder in folders]
         status = next((status for status in WORST if status in statuses), Status.COMPLETED)
         if status == Status.COMPLETED and any(map(math.isnan, scores)):
             status = Status.FAILED
