@@ -1,10 +1,10 @@
-"""The progress bar of an epoch, on a terminal only."""
+"""The progress bar of an epoch, on a terminal or in a notebook only."""
 
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from trialstack.engine.protocol import TrainsTrials, trains_trials
 from trialstack.run.metrics_csv import metrics

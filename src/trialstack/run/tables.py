@@ -37,7 +37,7 @@ def table(
         drawn.add_column(name, justify="right" if number else "left")
     for row in rows:
         drawn.add_row(*row)
-    console = Console(width=WIDTH, no_color=True)
+    console = Console(width=WIDTH, no_color=True, force_jupyter=False)
     with console.capture() as capture:
         console.print(drawn)
     lines = [line.rstrip() for line in capture.get().splitlines()]

@@ -20,6 +20,7 @@ from trialstack.engine.waiting import Cores, waiting_by_load
 from trialstack.run.eager_fit import EagerFit
 from trialstack.run.folder import lock_folder, locked
 from trialstack.run.grouping import plan, stacks
+from trialstack.run.messages import printed
 from trialstack.run.quiet import is_main_process, quiet
 from trialstack.run.result import Result
 from trialstack.run.run import Run
@@ -55,7 +56,7 @@ def train(
     return_addresses()
     datasets = datasets or Datasets()
     results: dict[Path, Result] = {}
-    with ExitStack() as locks:
+    with printed(), ExitStack() as locks:
         folders = [trial.folder for trial in trials]
         for folder in () if is_held else dict.fromkeys(map(lock_folder, folders)):
             locks.enter_context(locked(folder) if is_main_process() else nullcontext())

@@ -1,4 +1,4 @@
-"""How far a sweep is: a bar on a terminal, elsewhere a line now and then."""
+"""How far a sweep is: a bar on a terminal or in a notebook, elsewhere a line now and then."""
 
 import logging
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trialstack.core.objective import improves
@@ -57,7 +57,7 @@ class SweepBar(Callback):
 
     @property
     def shown(self) -> bool:
-        """Whether there is a terminal."""
+        """Whether there is a terminal, or a notebook."""
         return not self._bar.disable
 
     def below_messages(self) -> AbstractContextManager[None]:

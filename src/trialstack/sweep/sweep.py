@@ -311,12 +311,13 @@ def _brief() -> Iterator[None]:
     """Have the terminal show the sweep, not what is said of single trials;
     `hydra.verbose=trialstack` shows all.
     """
-    package = logging.getLogger("trialstack")
-    level = package.level
+    package, own = logging.getLogger("trialstack"), logging.getLogger(__package__)
+    level, own_level = package.level, own.level
+    own.setLevel(package.getEffectiveLevel())
     if not package.isEnabledFor(logging.DEBUG):
         package.setLevel(logging.WARNING)
-    logging.getLogger(__package__).setLevel(logging.INFO)
     try:
         yield
     finally:
         package.setLevel(level)
+        own.setLevel(own_level)
