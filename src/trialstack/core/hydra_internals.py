@@ -4,15 +4,25 @@ known here alone.
 
 import pickle
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
 from hydra._internal import config_loader_impl
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.core.utils import (
     JobReturn,
     JobRuntime,
@@ -23,6 +33,8 @@ from hydra.core.utils import (
     run_job,
     setup_globals,
 )
+from hydra.types import HydraContext, RunMode
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 
 __all__ = [
@@ -32,12 +44,17 @@ __all__ = [
     "configure_log",
     "env_override",
     "filter_overrides",
+    "multirun",
     "outcome",
     "overrides_last",
+    "own_hydra",
     "run_job",
     "setup_globals",
     "task_name",
 ]
+
+_OF_A_PROGRAM: tuple[type, ...] = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
+"""Singletons that say what Hydra does for the program that runs."""
 
 # What Hydra 1.4 says of its future to authors of commands, in every run:
 # - version_base, without which 1.3 behaves as 1.1 did, goes away;
@@ -59,6 +76,55 @@ def overrides_last(arguments: list[str]) -> list[str]:
     for override in overrides:
         options.remove(override)
     return [*options, *overrides]
+
+
+@contextmanager
+def own_hydra(conf: Path, job: str = "app") -> Iterator[Hydra]:
+    """Have Hydra compose from the configs in `conf`, whatever it has been initialized with, and be
+    afterwards what it was before.
+
+    Meanwhile it has another configuration, job and version base; plugins and stored configs stay.
+    """
+    there = Singleton._instances
+    before = {kind: there.pop(kind) for kind in _OF_A_PROGRAM if kind in there}
+    try:
+        with initialize_config_dir(str(conf.resolve()), job, version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            yield hydra
+    finally:
+        for kind in _OF_A_PROGRAM:
+            there.pop(kind, None)
+        there.update(before)
+
+
+def multirun(
+    hydra: Hydra,
+    config_name: str,
+    overrides: list[str],
+    task: Callable[[DictConfig], Any],
+    check: Callable[[DictConfig], None],
+) -> None:
+    """Run the jobs of a sweep as `-m` does, but for logging, which stays as it is.
+
+    Args:
+        hydra: composes.
+        config_name: of the sweep.
+        overrides: as on the command line.
+        task: the jobs'.
+        check: gets the sweep's config before anything is done.
+    """
+    of_sweep = ["hydra/hydra_logging=none", *overrides, "hydra.mode=MULTIRUN"]
+    config = hydra.compose_config(config_name, of_sweep, RunMode.MULTIRUN)
+    check(config)
+    callbacks = Callbacks(config)
+    callbacks.on_multirun_start(config=config, config_name=config_name)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        hydra_context=context, task_function=task, config=config
+    )
+    sweeper.sweep(arguments=list(config.hydra.overrides.task))
+    callbacks.on_multirun_end(config=config, config_name=config_name)
 
 
 def task_name() -> str:

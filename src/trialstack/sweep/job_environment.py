@@ -43,7 +43,7 @@ class JobEnvironment:
         package, root = logging.getLogger("trialstack"), logging.getLogger()
         level, handlers, root_level = package.level, root.handlers[:], root.level
         package.setLevel(logging.NOTSET)
-        with self.active():
+        with self.active(), _handlers_kept():
             configure_log(hydra.job_logging, hydra.verbose)
         for handler in root.handlers[:]:
             if type(handler) is logging.StreamHandler:
@@ -58,3 +58,19 @@ class JobEnvironment:
                 root.addHandler(handler)
             root.setLevel(root_level)
             package.setLevel(level)
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Keep open what handlers there are, all of which `logging.config` would close: a program that
+    calls a sweep goes on with its own.
+    """
+    names, handlers = logging._handlers, logging._handlerList  # type: ignore[attr-defined]
+    by_name, there = dict(names), handlers[:]
+    names.clear()
+    handlers.clear()
+    try:
+        yield
+    finally:
+        names.update(by_name)
+        handlers[:0] = there

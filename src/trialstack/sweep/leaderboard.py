@@ -227,6 +227,25 @@ class Leaderboard:
             + (" ..." if len(row.entries) > 5 else ""),
         ]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of `records`, and of `leaderboard.csv`."""
+        last = ["n", "epochs", "rung", self.tested, "seconds", "status", "trials"]
+        return ["rank", *self.keys, self.objective, "ci95", *last]
+
+    @property
+    def records(self) -> list[list[Any]]:
+        """The rows, their values as they are in configs."""
+        return [
+            [rank, *row.values.values(), *self._measured(row)]
+            for rank, row in enumerate(self.rows, 1)
+        ]
+
+    def _measured(self, row: Row) -> list[Any]:
+        names = " ".join(entry.name for entry in row.entries)
+        scores = (row.mean, row.interval, row.count, row.epochs, row.rung)
+        return [*scores, row.test(self.tested), row.seconds, row.status, names]
+
     def write(self) -> None:
         """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder."""
         with (
@@ -234,15 +253,9 @@ class Leaderboard:
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
-            last = ["n", "epochs", "rung", self.tested, "seconds", "status", "trials"]
-            writer.writerow(["rank", *self.keys, self.objective, "ci95", *last])
+            writer.writerow(self.columns)
             for rank, row in enumerate(self.rows, 1):
-                names = " ".join(entry.name for entry in row.entries)
-                scores = (row.mean, row.interval, row.count)
-                numbers = (*scores, row.epochs, row.rung, row.test(self.tested), row.seconds)
-                writer.writerow(
-                    [rank, *map(shown, row.values.values()), *numbers, row.status, names]
-                )
+                writer.writerow([rank, *map(shown, row.values.values()), *self._measured(row)])
         columns = [name or "rank" for name, _ in self._columns()]
         lines = [
             columns,
