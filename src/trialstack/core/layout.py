@@ -27,10 +27,20 @@ EXPORTED = {
     "safetensors": Path("export/model.safetensors"),
 }
 """By format."""
+CSV = Path("csv")
+WANDB_FILES = Path("wandb")
+EVENTS = "events.out.tfevents.*"
 LOCK = Path(".lock")
 PROBE = Path(".probe")
 WORKERS = Path(".workers")
 JOBS = Path(".jobs.json")
+
+OF_RUN = (
+    HYDRA, CHECKPOINTS, METRICS, RESULT, LOG, LOG_BEFORE, HYPERPARAMETERS, CURVES, EVENTS,
+    *(file for files in EVALUATIONS.values() for file in files), CSV, WANDB, WANDB_FILES, MLFLOW,
+    EXPORTED["onnx"].parent, LOCK,
+)  # fmt: skip
+"""What is in a run folder, as patterns."""
 
 INDEX = Path("sweep.json")
 MULTIRUN = Path("multirun.yaml")

@@ -113,6 +113,49 @@ def discard(folder: Path) -> None:
             os.unlink(entry.path)
 
 
+def remove_run(folder: Path) -> None:
+    """Make room for a run in the place of the one in `folder`, if there is one.
+
+    Raises:
+        UserError: there is more in it than that run, which so stays; it is a trial of a sweep; or
+            another process is training there.
+    """
+    if not folder.is_dir():
+        return
+    if lock_folder(folder) != folder:
+        raise UserError(
+            f"{folder} is in a sweep, whose trials are known by their configs; use another folder"
+        )
+    with locked(folder):
+        refuse_links(folder)
+        for path in folder.iterdir():
+            if not is_part(path) and not any(path.match(str(own)) for own in layout.OF_RUN):
+                raise UserError(
+                    f"{os.path.relpath(path)} is there, and of no run, so {folder} is not "
+                    "overwritten; move it, or use another folder"
+                )
+        _separate(folder)
+        for path in list(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != layout.LOCK.name:
+                path.unlink()
+
+
+def _separate(folder: Path) -> None:
+    """Give the others checkpoints of their own that trained in one stack with the run in `folder`
+    and have not ended.
+    """
+    if not os.path.lexists(folder / layout.STACK):
+        return
+    from trialstack.run.stack_file import StackFile  # torch
+
+    stack = StackFile.of(folder)
+    if stack is not None:
+        stack.split()
+        stack.remove()
+
+
 def read_config(folder: Path) -> DictConfig:
     """Return the config that the run in `folder` was composed from, its interpolations unresolved.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from trialstack.core import layout
 from trialstack.run.status import Status
 from trialstack.run.tracking import TrackingLogger
 
@@ -25,7 +26,7 @@ def begin_anew(loggers: Sequence[Logger], folder: Path) -> None:
 def _files(logger: Logger) -> list[Path]:
     """What a logger that writes into its `log_dir` has there."""
     if isinstance(logger, TensorBoardLogger):
-        return list(Path(logger.log_dir).resolve().glob("events.out.tfevents.*"))
+        return list(Path(logger.log_dir).resolve().glob(layout.EVENTS))
     if isinstance(logger, CSVLogger):
         names = ("metrics.csv", "hparams.yaml")
         there = Path(logger.log_dir).resolve()

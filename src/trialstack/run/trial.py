@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -16,6 +16,7 @@ from trialstack.core import layout, untrusted
 from trialstack.core.clock import STARTED
 from trialstack.core.configs import CONF
 from trialstack.core.errors import UserError
+from trialstack.core.hydra_internals import own_hydra
 from trialstack.core.identity import content, shown
 from trialstack.core.parse import check_folder, parse, resolved
 from trialstack.core.schedules import SCHEDULES
@@ -26,6 +27,7 @@ from trialstack.run.folder import (
     read_config,
     refuse_links,
     refuse_others,
+    remove_run,
     write_config,
 )
 
@@ -60,7 +62,9 @@ class Trial:
     job: str | None = None
 
 
-def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = CONF) -> Trial:
+def compose_trial(
+    overrides: Sequence[str], folder: Path, conf: Path = CONF, overwrite: bool = False
+) -> Trial:
     """Return the trial that `python train.py OVERRIDES` would train, to be written to a new
     `folder`; options in the working folder's `conf/` come first.
 
@@ -68,9 +72,11 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = CONF) -> 
         overrides: as on the command line.
         folder: the run folder.
         conf: the folder of `train.yaml` and the config groups.
+        overwrite: a run that `folder` holds is deleted, once the config is found right.
 
     Raises:
-        UserError: a value breaks its rule, or `folder` holds a run already.
+        UserError: a value breaks its rule, or `folder` holds a run already, or with `overwrite`
+            more than a run.
     """
     if not (conf / "train.yaml").is_file():
         raise UserError(
@@ -78,14 +84,20 @@ def compose_trial(overrides: Sequence[str], folder: Path, conf: Path = CONF) -> 
             "configs from there; leave it out, and conf/ in the working folder adds to those of "
             "trialstack"
         )
-    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+    with own_hydra(conf):
         config = compose("train", [*overrides])
     if config["continue"]:
         config, overrides = continued(config, overrides)
+    source = config["from"]
+    if overwrite and source is not None and Path(str(source)).resolve() == folder.resolve():
+        raise UserError(f"from={source} is the run to be overwritten; use another folder")
     checked = checked_config(config, folder, is_new=True)
+    if overwrite:
+        remove_run(folder)
     if holds_run(folder):
         raise UserError(
-            f"{folder} already holds a run; resume_trial continues it, another folder starts anew"
+            f"{folder} already holds a run; resume_trial continues it, another folder or "
+            "overwrite=True starts anew"
         )
     refuse_others(folder)
     write_config(folder, config, overrides)
@@ -100,7 +112,8 @@ def resume_trial(folder: Path) -> Trial:
     """
     config = read_config(folder)
     refuse_links(folder)
-    return Trial(checked_config(config, folder, is_new=False), folder, resume=True)
+    checked = checked_config(config, folder, is_new=False)
+    return Trial(checked, folder, _overrides(folder), resume=True)
 
 
 def composed_trial(config: DictConfig) -> Trial:
