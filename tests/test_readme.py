@@ -117,6 +117,16 @@ def test_the_python_example_trains_a_stack(
     assert [line.split()[0] for line in printed] == ["0.3", "0.1", "0.03", "0.01"]
 
 
+def test_the_python_example_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    [example] = [block for language, block in BLOCKS if "trialstack.sweeps" in block]
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    assert [result.stack_size for result in scope["swept"].results] == [4] * 4
+    assert scope["folder"].parent == tmp_path / "outputs/sweeps/from-python"
+
+
 def test_every_group_and_option_is_in_its_table() -> None:
     for path in (ROOT / "conf").glob("*/*.yaml"):
         if path.parent.name != "hydra":
