@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.test_utils.launcher_common_tests import (
     BatchedSweeperTestSuite,
     IntegrationTestSuite,
@@ -13,6 +14,8 @@ from hydra.test_utils.launcher_common_tests import (
 )
 
 from tests.conftest import Ended
+
+Command = Callable[..., Ended]
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("stacked", ["hydra.job.chdir=true"])])
@@ -85,3 +88,12 @@ def test_lists_of_the_sweepers_own_that_are_not_added_are_refused_without_a_trac
     assert ended.code == 1
     assert "To append to your config use +hydra.sweeper.params" in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("group", ["launcher=submitit_local", "sweeper=optuna"])
+def test_a_plugin_of_the_same_name_does_not_matter(group: str, command: Command) -> None:
+    kind, _, name = group.partition("=")
+    ConfigStore.instance().store(name, {"_target_": "another.Plugin"}, f"hydra/{kind}")
+    ended = command("train.py", f"hydra/{group}", "--cfg", "hydra", "-p", f"hydra.{kind}")
+    assert ended.code == 0, ended.err
+    assert "_target_: hydra_plugins." in ended.out
