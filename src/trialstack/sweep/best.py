@@ -29,8 +29,8 @@ def longer_command(leaderboard: Leaderboard, entry: Entry) -> str:
     schedule = SCHEDULES.get(str(entry.trial.content.get("schedule.name")))
     if getattr(schedule, "laid_out", False) or not (folder / layout.LAST).exists():
         return f"{best_command(leaderboard)} {epochs}"
-    source = f"from={os.path.relpath(folder)}"
-    return shlex.join(["python", "train.py", source, "continue=true", epochs])
+    source = shlex.quote(f"from={os.path.relpath(folder)}")
+    return f"{called('train')} {source} continue=true {epochs}"
 
 
 def write_best(leaderboard: Leaderboard) -> None:

@@ -13,6 +13,7 @@ from trialstack.core.errors import UserError
 from trialstack.core.identity import content
 from trialstack.core.inside import is_inside
 from trialstack.core.objective import METRIC
+from trialstack.core.schema import is_learned
 from trialstack.core.untrusted import Damaged, fields, json_fields
 
 REPEATED = ("seed", "data.fold")
@@ -196,10 +197,13 @@ class SweepIndex:
 
 def varying(trials: list[Indexed]) -> list[str]:
     """Return the keys that tell rows of trials apart: overridden ones, and others where those do
-    not.
+    not; none that says only how a trial is run.
     """
     overridden = dict.fromkeys(
-        key for trial in trials for key in trial.overrides if key not in REPEATED
+        key
+        for trial in trials
+        for key in trial.overrides
+        if key not in REPEATED and is_learned(key)
     )
     keys = [
         key for key in overridden if len({json.dumps(trial.value(key)) for trial in trials}) > 1

@@ -180,12 +180,9 @@ class Leaderboard:
 
     @property
     def best(self) -> Entry | None:
-        """The trial with the best objective."""
-        return min(
-            (entry for entry in self.entries if entry.objective is not None),
-            key=lambda entry: self._rank(entry.objective),
-            default=None,
-        )
+        """The best trial of the first row; None if no trial has an objective."""
+        first = self.rows[0].entries[0] if self.rows else None
+        return None if first is None or first.objective is None else first
 
     def table(self) -> Table:
         """Return the best rows for the terminal."""

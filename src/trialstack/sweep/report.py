@@ -38,9 +38,10 @@ def report_sweep(folder: Path) -> Leaderboard:
         _write(leaderboard)
         end = (
             f"written to {os.path.relpath(folder)}: leaderboard.csv, leaderboard.md, sweep.png, "
-            "tensorboard/, experiment/best.yaml"
+            "tensorboard/"
         )
         if leaderboard.best is not None:
+            end += ", experiment/best.yaml"
             end += f"\nthe best one again: {best_command(leaderboard)}"
             end += f"\nlonger: {longer_command(leaderboard, leaderboard.best)}"
     except OSError as error:
