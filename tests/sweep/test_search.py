@@ -23,6 +23,7 @@ from trialstack.sweep import search_space  # noqa: E402
 from trialstack.sweep.figure import sweep_figure  # noqa: E402
 from trialstack.sweep.leaderboard import Leaderboard  # noqa: E402
 from trialstack.sweep.phases import Phases  # noqa: E402
+from trialstack.sweep.study import cut_tail  # noqa: E402
 from trialstack.sweep.told import Told  # noqa: E402
 
 Command = Callable[..., Ended]
@@ -171,6 +172,14 @@ def test_a_search_that_was_stopped_while_it_asked_goes_on(
     assert told() == whole_search
 
 
+def test_what_a_killed_process_has_begun_to_write_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    for tail in ('{"op_co', "rubbish\n"):
+        journal.write_text('{"op_code": 0}\n{"op_code": 1}\n' + tail)
+        cut_tail(tmp_path)
+        assert journal.read_text() == '{"op_code": 0}\n{"op_code": 1}\n'
+
+
 def test_a_damaged_journal_is_made_anew_from_the_trials(command: Command) -> None:
     command("train.py", *SEARCH, *SPACE, "model.activation=choice(relu,tanh)")
     before = told()
@@ -250,6 +259,7 @@ def test_a_dry_run_plans_the_first_batch_and_writes_nothing(command: Command) ->
         (["hydra.sweeper.sampler=nothing"], "hydra.sweeper.sampler is a group, got 'nothing'"),
         (["+hydra.sweeper.trials=3"], "nothing reads hydra.sweeper.trials"),
         (["hydra.sweeper.repeats=2", "seed=3,4"], "takes the seeds from seed=1 on, got several"),
+        (["seed=3,4"], "seed must be the same in all trials of a search, got several; use hydra"),
         (["model.dropout=interval(0,1.05)"], "but not including, 1, got 1.05; move that end"),
         (["data.batch_size=interval(8,64)"], "got 8.0; use range(...) of whole numbers"),
         (["hydra.sweeper.custom_search_space=no.such"], "cannot be imported"),

@@ -126,8 +126,13 @@ def _check(options: Options, space: Any, config: DictConfig) -> None:
             f"hydra.sweeper.repeats={options.repeats} takes the seeds from seed={config.seed} on, "
             "got several; leave out seed, or give one"
         )
+    if "seed" in space.distributions:
+        raise UserError(
+            "seed must be the same in all trials of a search, got several; use "
+            "hydra.sweeper.repeats=2, which trains each suggestion with two"
+        )
     for key in space.distributions:
-        if key.partition(".")[0] in OF_SEARCH:
+        if key == "data.fold" or key.partition(".")[0] in OF_SEARCH:
             raise UserError(
                 f"{key} must be the same in all trials of a search, got several; give one"
             )
@@ -206,7 +211,7 @@ class _Search:
         task: InSearch,
         folder: Path,
     ) -> None:
-        from trialstack.sweep.study import Study, new_study, read_study
+        from trialstack.sweep.study import Study, cut_tail, new_study, read_study
         from trialstack.sweep.told import trials_in
 
         self.options = options
@@ -217,6 +222,7 @@ class _Search:
         self.folder = folder
         self.objective = str(config.objective)
         name, towards = options.study_name or folder.name, NAMES[direction(self.objective)]
+        cut_tail(folder)
         opened = read_study(folder, options.storage, name)
         if opened is None:
             trials = (

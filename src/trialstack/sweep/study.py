@@ -4,6 +4,7 @@ A trial's parameters depend on the search's seed, the trial's number, and what t
 before: whoever goes on with a study after a crash is given what it would have been.
 """
 
+import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,6 +203,28 @@ def read_study(folder: Path, storage: str | None, name: str | None) -> optuna.St
         if isinstance(error, OSError):
             raise
         return None
+
+
+def cut_tail(folder: Path) -> None:
+    """Remove from the study in a sweep's folder, which no other process may use, what one that was
+    killed has begun to write: more would be appended to it.
+    """
+    file = folder / layout.STUDY
+    if not file.exists():
+        return
+    lines = whole = file.read_bytes().splitlines(keepends=True)
+    while whole and not (whole[-1].endswith(b"\n") and _is_json(whole[-1])):
+        whole = whole[:-1]
+    if whole and len(whole) < len(lines):
+        os.truncate(file, sum(map(len, whole)))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def new_study(
