@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ import psutil
 from trialstack.core import layout
 from trialstack.core.atomic_files import replaced
 from trialstack.core.errors import Interrupted, UserError
+from trialstack.core.rule import whole
 from trialstack.run.result import Result
 from trialstack.sweep.elsewhere import Place, train_here
 from trialstack.sweep.executor import Ended
@@ -85,6 +87,9 @@ class SubmititExecutor:
         self.folder = submitit_folder
         self.max_num_timeout = max_num_timeout
         self.parameters = {name: x for name, x in parameters.items() if x is not None}
+        if "cpus_per_task" in self.parameters:
+            cores = self.parameters["cpus_per_task"]
+            whole(1, "2").check("hydra.launcher.cpus_per_task", cores)
         self._place: Place | None = None
         self._submitted = Path()
         self._queue = SlurmQueue()
@@ -106,6 +111,11 @@ class SubmititExecutor:
     def begin(self, folder: Path) -> None:
         """Wait for jobs that a driver before this one has submitted."""
         _import()
+        if self.cluster == "slurm" and shutil.which("srun") is None:
+            raise UserError(
+                "hydra/launcher=submitit_slurm needs Slurm, of which srun is not there; use "
+                "hydra/launcher=submitit_local on this machine"
+            )
         self._submitted = folder / layout.JOBS
         self._wait()
         self._place = Place.here(folder)  # in whose place the jobs before looked for another

@@ -159,6 +159,8 @@ class Sweep:
             result = Result.read(member.job.folder)
             if name in before and member.job.folder.exists():
                 member.before = result.status if result is not None else Status.INTERRUPTED
+                if member.kept and not (member.job.folder / layout.CONFIG).exists():
+                    member.before = None  # the folder was removed while it trained
             if member.goes_on and result is not None:
                 member.trained = min(result.epochs, member.epochs - 1)
             if member.kept and result is not None:
