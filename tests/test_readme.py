@@ -37,6 +37,7 @@ def test_the_readme_has_commands_and_files() -> None:
         *("cnn.py", "conf/model/cnn.yaml", "stripes.py", "conf/data/stripes.yaml"),
         *("autoencoder.py", "conf/model/autoencoder.yaml"),
         *("focal.py", "conf/loss/focal.yaml"),
+        *("surprise.py", "conf/metrics/surprise.yaml"),
     }
 
 

@@ -67,10 +67,14 @@ class Metrics:
         }
 
 
+def takes_classes(cls: type[Metric]) -> bool:
+    """Tell whether a metric is made for a number of classes."""
+    return "num_classes" in inspect.signature(cls).parameters
+
+
 def _built(name: str, config: Mapping[str, Any], classes: int) -> Metric:
     group = f"metrics.{name}"
-    takes = inspect.signature(named_class(group, config, Metric)).parameters
-    extra = {"num_classes": classes} if "num_classes" in takes else {}
+    extra = {"num_classes": classes} if takes_classes(named_class(group, config, Metric)) else {}  # type: ignore[type-abstract]
     metric: Metric = build(group, config, Metric, **extra)  # type: ignore[type-abstract]
     higher = metric.higher_is_better
     if higher is not None and higher != (direction(name) == "max"):
@@ -102,6 +106,7 @@ def _measured(
     if not isinstance(value, Tensor) or value.numel() != 1:
         shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise UserError(
-            f"metrics.{name} must give one number, got {shape}; try metrics.{name}.average=macro"
+            f"metrics.{name} must give one number, got {shape}; leave it out, or give it arguments "
+            "with which it does, such as average=macro"
         )
     return shortest(value.float())

@@ -33,12 +33,11 @@ from trialstack.core.groups import (
     TrainerConfig,
 )
 from trialstack.core.objective import MEASURED
-from trialstack.core.rule import one_of
 from trialstack.core.schema import TrialConfig
 from trialstack.core.unread import check_read
 from trialstack.data.augmentation import build_transforms
 from trialstack.data.datamodule import ImageDataModule
-from trialstack.engine.metrics import Metrics
+from trialstack.engine.metrics import Metrics, takes_classes
 from trialstack.engine.networks import of_images, trains_itself
 from trialstack.engine.stacked_optimizers import OPTIMIZERS
 from trialstack.run.devices import check_devices
@@ -84,7 +83,12 @@ def _check_measured(config: TrialConfig) -> None:
         return
     measured = [*MEASURED, *(f"val/{name}" for name in config.metrics)]
     for key, watched in config.watched.items():
-        one_of(*measured, *(["lr"] if key != "objective" else [])).check(key, watched)
+        known = [*measured, *(["lr"] if key != "objective" else [])]
+        if watched not in known:
+            raise UserError(
+                f"{key} must be one of {', '.join(known)}, got {watched!r}; add a metric of that "
+                f"name, as metrics=f1 does, or try {key}={known[0]}"
+            )
 
 
 def _check_trainer(config: TrainerConfig) -> None:
@@ -152,7 +156,8 @@ def _check_loss(config: LossConfig) -> None:
 def _check_metrics(configs: Mapping[str, Component]) -> None:
     for name, config in configs.items():
         group = f"metrics.{name}"
-        _check_arguments(group, named_class(group, config.values, Metric), config, num_classes=0)
+        cls = named_class(group, config.values, Metric)  # type: ignore[type-abstract]
+        _check_arguments(group, cls, config, **{"num_classes": 0} if takes_classes(cls) else {})
     Metrics({name: config.values for name, config in configs.items()}, CLASSES)
 
 

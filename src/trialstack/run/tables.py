@@ -17,6 +17,9 @@ from trialstack.run.metrics_csv import EpochRow, metrics
 
 WIDTH = 100
 
+ACROSS = 7
+"""Columns of a table of results at most: with more metrics they are its rows."""
+
 MATRIX = 12
 """Classes whose confusion matrix fits into that."""
 
@@ -93,7 +96,10 @@ def results_table(
     ]
     if tested and body:
         body[-1][-len(tested) :] = map(rounded, tested.values())
-    return table(["Results", *names, *tested], body)
+    header = ["Results", *names, *tested]
+    if len(header) > ACROSS:
+        header, *body = map(list, zip(header, *body, strict=True))
+    return table(header, body)
 
 
 def evaluation_tables(evaluation: Evaluation, class_names: Sequence[str]) -> str:
