@@ -74,7 +74,9 @@ class ClaimFolder(Callback):
 
 def _begins_to_continue(config: DictConfig) -> bool:
     """Tell whether this process makes the folder of a run that goes on where another one ended."""
-    if not OmegaConf.select(config, "continue") or OmegaConf.select(config, "resume") is not None:
+    if OmegaConf.select(config, "continue") is not True:
+        return False
+    if OmegaConf.select(config, "resume") is not None:
         return False
     from trialstack.run.quiet import is_main_process  # torch, from here on
 
@@ -103,7 +105,7 @@ def _check_job(config: DictConfig, folder: Path) -> None:
     if "folder" in config:
         check_folder(config)
         job = config.copy()
-        if config["continue"] and config["from"] is not None:
+        if config["continue"] is True and config["from"] is not None:
             config, _ = continued(config, list(map(str, config.hydra.overrides.task)))
             checked_config(config, folder, is_new=True)
             return

@@ -46,6 +46,7 @@ from trialstack.core.schema import (
 from trialstack.core.sizes import (
     DATASETS,
     EVALUATION_BATCH,
+    check_class_weights,
     check_folds,
     check_limits,
     check_sizes,
@@ -387,11 +388,8 @@ def _check_class_weights(config: TrialConfig) -> None:
     if dataset is None or not isinstance(config.loss, CrossEntropyConfig):
         return
     weights = config.loss.class_weights
-    if isinstance(weights, list) and len(weights) != dataset.classes:
-        raise UserError(
-            f"loss.class_weights must have {dataset.classes} numbers, one a class of "
-            f"{dataset.name}, got {len(weights)}; try loss.class_weights=balanced"
-        )
+    if isinstance(weights, list):
+        check_class_weights(weights, dataset.name, dataset.classes)
 
 
 def _check_network(config: TrialConfig) -> None:

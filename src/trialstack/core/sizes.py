@@ -3,6 +3,7 @@
 Of this project's datasets it is known before they are read, and before torch is loaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trialstack.core.errors import UserError
@@ -62,6 +63,19 @@ def check_folds(dataset: str, samples: int, folds: int | None) -> None:
         raise UserError(
             f"data.folds <= {samples} must hold (the training set of {dataset}), got {folds}; try "
             "data.folds=5"
+        )
+
+
+def check_class_weights(weights: Sequence[float], dataset: str, classes: int) -> None:
+    """Check that each class has a weight.
+
+    Raises:
+        UserError: there are more or fewer.
+    """
+    if len(weights) != classes:
+        raise UserError(
+            f"loss.class_weights must have {classes} numbers, one a class of {dataset}, got "
+            f"{len(weights)}; try loss.class_weights=balanced"
         )
 
 

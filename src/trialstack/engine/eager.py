@@ -24,6 +24,7 @@ from trialstack.core.schedule import Length, OfSteps
 from trialstack.core.schedules import parse_schedule
 from trialstack.core.schedules.plateau import Plateau
 from trialstack.core.schema import TrialConfig
+from trialstack.core.sizes import check_class_weights
 from trialstack.data.datamodule import ImageDataModule
 from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
@@ -329,12 +330,16 @@ def hyperparameters(config: TrialConfig, data: ImageDataModule) -> dict[str, Any
     """Return a Classifier's arguments from a trial's config and the data that it is trained with.
 
     Raises:
-        UserError: classes cannot be balanced.
+        UserError: classes cannot be balanced, or have too few or too many weights.
     """
     assert data.spec is not None
-    loss = dict(config.loss.values)
-    if isinstance(config.loss, CrossEntropyConfig) and config.loss.class_weights == "balanced":
-        loss["class_weights"] = data.balanced_weights(config.data.fold)
+    loss, classes = dict(config.loss.values), len(data.class_names)
+    if isinstance(config.loss, CrossEntropyConfig):
+        weights = config.loss.class_weights
+        if weights == "balanced":
+            loss["class_weights"] = data.balanced_weights(config.data.fold)
+        elif isinstance(weights, list):
+            check_class_weights(weights, data.dataset, classes)
     return {
         "spec": data.spec.primitives(),
         "model": dict(config.model.values),

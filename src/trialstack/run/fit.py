@@ -261,9 +261,11 @@ class Fit(ABC):
         report = self.reports[self.runs[0]]
         report.show_config()
         log.info("%s\n", tables.model_summary(first))
-        if first.own is not None and has_own(first.model_group, "configure_optimizers"):
+        if first.own is not None:
+            of_its_own = has_own(first.model_group, "configure_optimizers")
+            unused = "optimizer.*, schedule.* and loss.*" if of_its_own else "loss.*"
             target = first.model_group["_target_"]
-            log.info("%s has its own optimizer: optimizer.* and schedule.* are not used\n", target)
+            log.info("%s trains by its own steps: %s are not used\n", target, unused)
         if self.alone:
             report.open_loggers(first)
         else:

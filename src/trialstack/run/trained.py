@@ -11,11 +11,12 @@ from trialstack.data.image_files import read_image
 from trialstack.run import evaluation, prediction, restore
 from trialstack.run.devices import pick_device
 from trialstack.run.evaluation import Evaluation
+from trialstack.run.folder import read_config
 from trialstack.run.prediction import Prediction
 
 
 def evaluate(
-    folder: Path, split: str = "test", *, root: str | None = None, accelerator: str = "auto"
+    folder: Path | str, split: str = "test", *, root: str | None = None, accelerator: str = "auto"
 ) -> Evaluation:
     """Measure a run's best weights.
 
@@ -30,6 +31,8 @@ def evaluate(
     """
     if split not in ("test", "val"):
         raise UserError(f"split must be test or val, got {split!r}; try split='val'")
+    folder = Path(folder)
+    read_config(folder)  # which says what is no run folder
     device = pick_device(accelerator)
     classifier = restore.best_classifier(folder)
     data = restore.load_data(folder, root)
@@ -38,7 +41,7 @@ def evaluate(
 
 
 def predict(
-    folder: Path,
+    folder: Path | str,
     index: Sequence[Any] = (),
     images: Sequence[str | Path] = (),
     *,
@@ -63,6 +66,8 @@ def predict(
     if bool(index) == bool(images):
         got = "both" if index else "neither"
         raise UserError(f"either index=[0, 1, 2] or images=['a.png'] is needed, got {got}")
+    folder = Path(folder)
+    read_config(folder)  # which says what is no run folder
     device = pick_device(accelerator)
     classifier = restore.best_classifier(folder)
     if images:

@@ -63,7 +63,7 @@ class Trial:
 
 
 def compose_trial(
-    overrides: Sequence[str], folder: Path, conf: Path = CONF, overwrite: bool = False
+    overrides: Sequence[str], folder: Path | str, conf: Path = CONF, overwrite: bool = False
 ) -> Trial:
     """Return the trial that `python train.py OVERRIDES` would train, to be written to a new
     `folder`; options in the working folder's `conf/` come first.
@@ -78,6 +78,7 @@ def compose_trial(
         UserError: a value breaks its rule, or `folder` holds a run already, or with `overwrite`
             more than a run.
     """
+    folder = Path(folder)
     if not (conf / "train.yaml").is_file():
         raise UserError(
             f"{conf / 'train.yaml'} does not exist: compose_trial(..., conf=FOLDER) takes all "
@@ -86,7 +87,7 @@ def compose_trial(
         )
     with own_hydra(conf):
         config = compose("train", [*overrides])
-    if config["continue"]:
+    if config["continue"] is True:
         config, overrides = continued(config, overrides)
     source = config["from"]
     if overwrite and source is not None and Path(str(source)).resolve() == folder.resolve():
@@ -129,7 +130,7 @@ def composed_trial(config: DictConfig) -> Trial:
     overrides = tuple(map(str, OmegaConf.to_container(hydra.overrides.task) or ()))
     if config.resume is not None:
         config, overrides = _resumed(config, overrides)
-    elif config["continue"] and hydra.mode == RunMode.RUN:
+    elif config["continue"] is True and hydra.mode == RunMode.RUN:
         config, overrides = continued(config, overrides)
     is_new = config.resume is None
     checked = checked_config(config, folder, is_new)
