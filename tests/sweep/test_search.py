@@ -259,6 +259,7 @@ def test_a_dry_run_plans_the_first_batch_and_writes_nothing(command: Command) ->
         (["hydra.sweeper.sampler=nothing"], "hydra.sweeper.sampler is a group, got 'nothing'"),
         (["+hydra.sweeper.trials=3"], "nothing reads hydra.sweeper.trials"),
         (["hydra.sweeper.repeats=2", "seed=3,4"], "takes the seeds from seed=1 on, got several"),
+        (["hydra.sweeper.direction=up"], "must be maximize for objective=val/acc, got up; leave"),
         (["seed=3,4"], "seed must be the same in all trials of a search, got several; use hydra"),
         (["model.dropout=interval(0,1.05)"], "but not including, 1, got 1.05; move that end"),
         (["data.batch_size=interval(8,64)"], "got 8.0; use range(...) of whole numbers"),

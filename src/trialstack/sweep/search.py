@@ -121,6 +121,12 @@ def _check(options: Options, space: Any, config: DictConfig) -> None:
         raise UserError(
             "hydra.sweeper.direction must be one direction, got a list: trials have one objective"
         )
+    wanted = NAMES[direction(str(config.objective))]
+    if options.direction not in (None, wanted):
+        raise UserError(
+            f"hydra.sweeper.direction must be {wanted} for objective={config.objective}, got "
+            f"{options.direction}; leave it out"
+        )
     if options.repeats > 1 and "seed" in space.distributions:
         raise UserError(
             f"hydra.sweeper.repeats={options.repeats} takes the seeds from seed={config.seed} on, "
