@@ -30,7 +30,7 @@ from trialstack.data.image_spec import ImageSpec
 from trialstack.data.minibatches import Batch
 from trialstack.engine.metrics import Metrics, Output
 from trialstack.engine.networks import build_network
-from trialstack.engine.protocol import Outcome
+from trialstack.engine.protocol import TrainsOne
 from trialstack.engine.shortest import shortest
 
 MADE_OF = "classifier"
@@ -39,7 +39,7 @@ that held it.
 """
 
 
-class Classifier(LightningModule):
+class Classifier(TrainsOne, LightningModule):
     """Images to logits [B, C]. All arguments are primitives and go into checkpoints.
 
     Logs `loss` and `acc` of `train`, `val` and `test`, `metrics` of the last two, and `lr`, once an
@@ -100,15 +100,6 @@ class Classifier(LightningModule):
     @property
     def minibatches(self) -> int:
         return int(self.trainer.num_training_batches)
-
-    def outcomes(self) -> list[Outcome]:
-        return [Outcome(self.diverged.get(0))]
-
-    def minibatches_in(self, batch: Batch) -> int:
-        return 1
-
-    def samples_in(self, batch: Batch) -> int:
-        return len(batch[1])
 
     def check_shapes(self) -> None:
         """Push two blank images through the network, and its logits through the loss; try the

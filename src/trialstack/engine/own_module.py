@@ -17,11 +17,11 @@ from trialstack.core.random_streams import stream
 from trialstack.data.minibatches import Batch
 from trialstack.engine.eager import MADE_OF, Classifier
 from trialstack.engine.networks import of_images
-from trialstack.engine.protocol import Outcome
+from trialstack.engine.protocol import TrainsOne
 from trialstack.engine.shortest import shortest
 
 
-class OwnModule(Checkpoint):
+class OwnModule(TrainsOne, Checkpoint):
     """Watches the training of a LightningModule, and is for callbacks what a Classifier is itself.
 
     It is a Checkpoint because Lightning calls those after the module's own `on_train_epoch_end`,
@@ -54,15 +54,6 @@ class OwnModule(Checkpoint):
     @property
     def minibatches(self) -> int:
         return int(self._trainer.num_training_batches)
-
-    def outcomes(self) -> list[Outcome]:
-        return [Outcome(self.diverged.get(0))]
-
-    def minibatches_in(self, batch: Batch) -> int:
-        return 1
-
-    def samples_in(self, batch: Batch) -> int:
-        return len(batch[1])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._trainer = trainer

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 
+from trialstack.data.minibatches import Batch
+
 
 class Outcome(NamedTuple):
     """How the training of a trial came out.
@@ -14,6 +16,21 @@ class Outcome(NamedTuple):
     """
 
     diverged: int | None = None
+
+
+class TrainsOne:
+    """What all that trains one trial, a minibatch a step, answers alike."""
+
+    diverged: dict[int, int]
+
+    def outcomes(self) -> list[Outcome]:
+        return [Outcome(self.diverged.get(0))]
+
+    def minibatches_in(self, batch: Batch) -> int:
+        return 1
+
+    def samples_in(self, batch: Batch) -> int:
+        return len(batch[1])
 
 
 @runtime_checkable
