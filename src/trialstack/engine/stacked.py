@@ -246,10 +246,6 @@ class StackedClassifier(LightningModule):
         return images, self.samples.labels[index_SB]
 
     def on_validation_epoch_end(self) -> None:
-        for index, outputs in enumerate(self.outputs):
-            measured = self.metrics.measure(outputs)
-            self._measure(index, {f"val/{name}": value for name, value in measured.items()})
-            outputs.clear()
         self._finish("val")
 
     def on_train_epoch_end(self) -> None:
@@ -273,6 +269,10 @@ class StackedClassifier(LightningModule):
             totals = part.stack.train_totals if name == "train" else part.stack.val_totals
             for index, loss, accuracy in zip(part.indices, *totals.finish(), strict=True):
                 self._measure(index, {f"{name}/loss": loss, f"{name}/acc": accuracy})
+        for index, outputs in enumerate(self.outputs):  # none in training
+            measured = self.metrics.measure(outputs)
+            self._measure(index, {f"{name}/{metric}": x for metric, x in measured.items()})
+            outputs.clear()
         best = self.trial_metrics[self._best()]
         shown = {
             key: value
